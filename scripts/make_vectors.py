@@ -1,0 +1,182 @@
+"""Write golden vectors of every message of the present protocol version.
+
+Vectors of a released version are never changed: a file that exists is left alone, and
+``tests/contract/test_wire_vectors.py`` fails where today's code reads it differently.
+"""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.wire import batch
+from edge_agent.wire.batch import BatchHeader
+from edge_agent.wire.codec import encode, encode_pretty
+from edge_agent.wire.control import (
+    Ack,
+    Assignment,
+    CollectSamples,
+    Command,
+    Presence,
+    ProbationPolicy,
+    Reported,
+    StopCollecting,
+    TufBundle,
+    TufVersions,
+)
+from edge_agent.wire.envelope import Envelope
+from edge_agent.wire.profile import ChannelMoments, ProfileData
+from edge_agent.wire.records import (
+    LANE_OF,
+    AnyRecord,
+    EventRecord,
+    FeedbackRecord,
+    HealthRecord,
+    ProfileRecord,
+    SampleRecord,
+    UpdateRecord,
+)
+from edge_agent.wire.version import PROTOCOL_VERSION
+
+FOLDER = Path(__file__).parents[1] / "tests" / "contract" / "vectors"
+BOOT, DIGEST, AT = "0123456789abcdef", "ab" * 32, 1_790_000_000.5
+
+MESSAGES: tuple[msgspec.Struct, ...] = (
+    Presence(
+        device="watch-01",
+        boot=BOOT,
+        online=True,
+        at=AT,
+        agent="0.1.0",
+        runtime="ai-edge-litert 2.3.0",
+        hardware="demo",
+        labels={"cohort": "ward-a"},
+        capabilities=["collect"],
+    ),
+    Reported(
+        device="watch-01",
+        boot=BOOT,
+        version=3,
+        at=AT,
+        release=2,
+        sha256=DIGEST,
+        previous=1,
+        phase="PROBATION",
+        assignment_seq=5,
+        tuf=TufVersions(root=1, timestamp=4, snapshot=3, targets=1),
+        quarantined=[3],
+    ),
+    Assignment(
+        device="watch-01",
+        seq=5,
+        release=2,
+        target="models/watch/2/release.json",
+        rollout="r-2",
+        issued_at=AT,
+        artifacts_url="http://127.0.0.1:8770",
+        probation=ProbationPolicy(min_predictions=50),
+    ),
+    Command(
+        device="watch-01",
+        id=7,
+        expires_at=AT,
+        action=CollectSamples(max_samples=200, reason="drift in ward-b"),
+    ),
+    Command(device="watch-01", id=8, expires_at=AT, action=StopCollecting()),
+    Envelope(payload='{"seq":5}', keyid=DIGEST, sig="cd" * 64),
+    Ack(boot=BOOT, lane="metric", upto=42, gap=True),  # type: ignore[arg-type]
+    TufBundle(files={"1.root.json": '{"signed":{},"signatures":[]}'}),
+)
+
+RECORDS: tuple[AnyRecord, ...] = (
+    ProfileRecord(
+        at=AT,
+        release=2,
+        reference=DIGEST,
+        window_start_at=AT - 10,
+        window_end_at=AT,
+        profile=ProfileData(
+            rows=3,
+            counts=[[1, 2], [0, 3, 0]],
+            moments=[ChannelMoments(n=3, mean=0.5, m2=0.25, low=0.0, high=1.0)],
+            latency={"120": 3},
+            rejected={"not_finite": 1},
+        ),
+    ),
+    HealthRecord(at=AT, uptime_s=12.5, release=2, sha256=DIGEST, predictions=3),
+    FeedbackRecord(
+        at=AT,
+        sample_id="p07-right-e3-first@120#0",
+        release=2,
+        predicted="pendulum",
+        label="abduction",
+        correct=False,
+        confidence=0.75,
+        predicted_at=AT - 8,
+    ),
+    UpdateRecord(
+        at=AT,
+        assignment_seq=5,
+        rollout="r-2",
+        release=2,
+        phase="COMMIT",
+        outcome="committed",
+    ),
+    EventRecord(
+        at=AT,
+        code="AGENT-WORKER-002",
+        severity="warning",
+        text="the worker was restarted",
+        facts={"exit": "-9"},
+    ),
+    SampleRecord(
+        at=AT,
+        sample_id="p07-left-e3-first@120#0",
+        release=2,
+        consent="demo-study",
+        label="abduction",
+        predicted="pendulum",
+        shape=[1, 2],
+        data=bytes(8),
+    ),
+)
+
+
+def vectors() -> dict[str, bytes]:
+    """Return the vectors by file name."""
+    files: dict[str, bytes] = {}
+    for message in MESSAGES:
+        name = type(message).__name__
+        if isinstance(message, Command):
+            name += f".{type(message.action).__name__}"
+        files[f"{name}.json"] = encode_pretty(message)
+    for record in RECORDS:
+        files[f"{type(record).__name__}.json"] = encode_pretty(record)
+        header = BatchHeader(
+            boot=BOOT,
+            lane=LANE_OF[type(record)],
+            base=6,
+            lo=7,
+            hi=8,
+            wall_at=AT,
+            mono_s=12.5,
+        )
+        rows = [(seq, encode(record)) for seq in (7, 8)]
+        files[f"{type(record).__name__}.batch"] = batch.encode_batch(header, rows)
+    return files
+
+
+def main() -> int:
+    """Write what is missing and say what was written."""
+    folder = FOLDER / f"v{PROTOCOL_VERSION}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in vectors().items():
+        path = folder / name
+        if not path.exists():
+            path.write_bytes(data)
+            sys.stdout.write(f"wrote {path.relative_to(FOLDER)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
