@@ -1,0 +1,95 @@
+"""Reading configuration files: TOML into a struct, unknown keys named with a cure.
+
+Precedence: defaults, then the file, then environment variables, then flags; the
+caller applies flags.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+from edge_agent.base.exit_codes import ExitCode, ShoalError
+
+_T = TypeVar("_T", bound=msgspec.Struct)
+_UNKNOWN = re.compile(r"unknown field `([^`]+)`(?: - at `\$\.?([^`]*)`)?")
+
+
+class SettingsError(ShoalError):
+    """A configuration that cannot be used."""
+
+    exit_code = ExitCode.USAGE
+
+
+def read_settings(
+    path: Path, kind: type[_T], *, prefix: str, env: Mapping[str, str] = os.environ
+) -> _T:
+    """Read a TOML file into ``kind``, then apply environment variables.
+
+    ``PREFIX_SECTION__KEY=value`` sets ``key`` of ``[section]``; the value is read as
+    TOML where that works (numbers, booleans, lists) and as text elsewhere.
+
+    Raises:
+        SettingsError: The file cannot be read, is not TOML, or does not fit ``kind``.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(
+            "SHOAL-CONFIG-001",
+            f"there is no configuration file {path}",
+            cure="name one with --config; configs/ holds examples",
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError("SHOAL-CONFIG-002", f"{path}: {error}") from error
+    _apply_env(table, prefix, env)
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise _explain(path, kind, str(error)) from error
+
+
+def _apply_env(table: dict[str, Any], prefix: str, env: Mapping[str, str]) -> None:
+    for name, text in env.items():
+        if not name.startswith(prefix + "_"):
+            continue
+        *sections, key = name[len(prefix) + 1 :].lower().split("__")
+        place = table
+        for section in sections:
+            place = place.setdefault(section, {})
+        try:
+            place[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            place[key] = text
+
+
+def _explain(path: Path, kind: type[msgspec.Struct], text: str) -> SettingsError:
+    match = _UNKNOWN.search(text)
+    if match is None:
+        return SettingsError("SHOAL-CONFIG-004", f"{path}: {text}")
+    key, section = match[1], match[2] or ""
+    known = sorted(_fields(kind, section))
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    where = f"[{section}] " if section else ""
+    return SettingsError(
+        "SHOAL-CONFIG-003",
+        f"{path}: unknown key {where}{key!r}",
+        cure=(f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"),
+    )
+
+
+def _fields(kind: type[msgspec.Struct], section: str) -> tuple[str, ...]:
+    """Return the keys of a section, found by following the type hints."""
+    for part in filter(None, section.split(".")):
+        hint = get_type_hints(kind).get(part)
+        options: tuple[Any, ...] = getattr(hint, "__args__", (hint,))
+        structs = [o for o in options if hasattr(o, "__struct_fields__")]
+        if not structs:
+            return ()
+        kind = structs[0]
+    return kind.__struct_encode_fields__

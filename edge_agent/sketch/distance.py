@@ -1,0 +1,65 @@
+"""Distances between two count vectors over the same bins. Pure functions.
+
+All take finite samples on both sides into account: a reference is a sample too.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_Floats = NDArray[np.float64]
+
+
+def _shares(counts: ArrayLike, floor: float) -> tuple[_Floats, float]:
+    array = np.asarray(counts, np.float64)
+    total = float(array.sum())
+    padded = array + floor
+    return padded / padded.sum(), total
+
+
+def psi(observed: ArrayLike, expected: ArrayLike) -> float:
+    """Population stability index, corrected for its bias at small counts.
+
+    ``sum((p - q) * ln(p / q))`` with half a count added to every bin, minus its
+    expectation without drift, ``(bins - 1) * (1/n + 1/m)`` (Yurdakul, 2018).
+
+    Returns:
+        0 or more; 0 also where either side is empty.
+    """
+    p, n = _shares(observed, 0.5)
+    q, m = _shares(expected, 0.5)
+    if not n or not m:
+        return 0.0
+    raw = float(((p - q) * np.log(p / q)).sum())
+    return max(0.0, raw - (len(p) - 1) * (1 / n + 1 / m))
+
+
+def total_variation(observed: ArrayLike, expected: ArrayLike) -> float:
+    """Total variation distance: half the sum of absolute differences, 0 to 1.
+
+    Returns 0 where either side is empty.
+    """
+    p, n = _shares(observed, 0.0) if np.sum(observed) else (np.zeros(1), 0.0)
+    q, m = _shares(expected, 0.0) if np.sum(expected) else (np.zeros(1), 0.0)
+    if not n or not m:
+        return 0.0
+    return float(0.5 * np.abs(p - q).sum())
+
+
+def chi2(observed: ArrayLike, expected: ArrayLike) -> tuple[float, int]:
+    """Two-sample chi-squared statistic over pooled bins.
+
+    Bins that are empty on both sides carry no evidence and are left out.
+
+    Returns:
+        The statistic and its degrees of freedom (0: nothing to compare).
+    """
+    a, b = np.asarray(observed, np.float64), np.asarray(expected, np.float64)
+    n, m = float(a.sum()), float(b.sum())
+    used = (a + b) > 0
+    if not n or not m or used.sum() <= 1:
+        return 0.0, 0
+    a, b = a[used], b[used]
+    pooled = (a + b) / (n + m)
+    stat = ((a - n * pooled) ** 2 / (n * pooled)).sum()
+    stat += ((b - m * pooled) ** 2 / (m * pooled)).sum()
+    return float(stat), int(used.sum()) - 1

@@ -1,0 +1,113 @@
+"""The profile of one window: bin counts, moments, latency and rejections.
+
+Rows are buffered and counted 64 at a time, which makes a sample cost well under a
+microsecond a channel. Not thread-safe: one owner.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.sketch.latency import bin_of
+from edge_agent.sketch.moments import Moments
+from edge_agent.wire.profile import Channel, ProfileData
+
+BUFFER_ROWS = 64
+
+Values = NDArray[np.float64]
+CountArray = NDArray[np.int64]
+
+
+def bin_values(channel: Channel, values: Values) -> CountArray:
+    """Count ``values`` of shape ``(n,)`` into the channel's bins.
+
+    A category outside the known ones is counted in the last bin.
+    """
+    if channel.categories:
+        last = len(channel.categories) - 1
+        bins = np.clip(values.astype(np.int64), 0, last)
+    else:
+        bins = np.searchsorted(np.asarray(channel.edges), values, side="right")
+    return np.bincount(bins, minlength=channel.bins)
+
+
+class WindowProfile:
+    """An open window. ``rows`` tells how many samples it has accepted."""
+
+    def __init__(self, channels: Sequence[Channel]) -> None:
+        """Start an empty window over ``channels``."""
+        self.channels = tuple(channels)
+        self.rows = 0
+        self._buffer = np.empty((BUFFER_ROWS, len(self.channels)))
+        self._buffered = 0
+        self._counts = [np.zeros(c.bins, np.int64) for c in self.channels]
+        self._moments = Moments(len(self.channels))
+        self._latency: Counter[int] = Counter()
+        self._rejected: Counter[str] = Counter()
+
+    def add(self, values: Values, latency_us: float) -> None:
+        """Add one sample's channel values, shape ``(channels,)``, and its latency."""
+        self._buffer[self._buffered] = values
+        self._buffered += 1
+        self.rows += 1
+        self._latency[bin_of(latency_us)] += 1
+        if self._buffered == BUFFER_ROWS:
+            self._flush()
+
+    def add_rows(self, values: Values) -> None:
+        """Add many samples at once, shape ``(n, channels)``, without latency."""
+        self._flush()
+        self._count(values)
+        self.rows += len(values)
+
+    def reject(self, reason: str) -> None:
+        """Count a sample that failed a quality check; it enters nothing else."""
+        self._rejected[reason] += 1
+
+    @property
+    def rejected(self) -> int:
+        """How many samples were rejected."""
+        return self._rejected.total()
+
+    def to_wire(self) -> ProfileData:
+        """Return the window's content."""
+        self._flush()
+        return ProfileData(
+            rows=self.rows,
+            counts=[counts.tolist() for counts in self._counts],
+            moments=self._moments.to_wire(),
+            latency={str(k): n for k, n in sorted(self._latency.items())},
+            rejected=dict(self._rejected),
+        )
+
+    def _flush(self) -> None:
+        if self._buffered:
+            self._count(self._buffer[: self._buffered])
+            self._buffered = 0
+
+    def _count(self, values: Values) -> None:
+        for place, channel in enumerate(self.channels):
+            self._counts[place] += bin_values(channel, values[:, place])
+        self._moments.add(values)
+
+
+def merge_counts(windows: Iterable[ProfileData]) -> list[CountArray]:
+    """Add up the bin counts of windows over the same channels.
+
+    Raises:
+        ValueError: There is no window, or their channels differ.
+    """
+    total: list[CountArray] | None = None
+    for window in windows:
+        counts = [np.asarray(c, np.int64) for c in window.counts]
+        if total is None:
+            total = counts
+        elif [len(c) for c in counts] != [len(c) for c in total]:
+            raise ValueError("profiles over different channels cannot be merged")
+        else:
+            total = [a + b for a, b in zip(total, counts, strict=True)]
+    if total is None:
+        raise ValueError("nothing to merge")
+    return total

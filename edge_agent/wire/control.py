@@ -1,0 +1,150 @@
+"""Control messages: presence, the twin, acknowledgements, commands, TUF metadata.
+
+They travel as plain JSON, readable with ``mosquitto_sub``. What tells a device to do
+something (:class:`Assignment`, :class:`Command`) travels inside a signed
+:class:`~edge_agent.wire.envelope.Envelope`.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from edge_agent.wire.topics import Lane
+from edge_agent.wire.types import (
+    BootId,
+    Count,
+    DeviceId,
+    Instant,
+    Labels,
+    Message,
+    Ratio,
+    ReleaseNumber,
+    Seconds,
+    Seq,
+    Short,
+    Text,
+)
+from edge_agent.wire.version import PROTOCOL_VERSION
+
+
+class Presence(Message, frozen=True, kw_only=True):
+    """Retained birth of a device process, or its last will (``online`` false).
+
+    A will carries the boot id of the process it speaks for: the will of an old
+    process says nothing about the present one.
+    """
+
+    device: DeviceId
+    boot: BootId
+    online: bool
+    at: Instant
+    protocol: Count = PROTOCOL_VERSION
+    agent: Short = ""
+    runtime: Short = ""
+    hardware: Short = ""
+    labels: Labels = {}
+    capabilities: Annotated[list[Short], Meta(max_length=32)] = []
+
+
+class TufVersions(Message, frozen=True, kw_only=True):
+    """Versions of the TUF metadata that a device trusts (0: none yet)."""
+
+    root: Count = 0
+    timestamp: Count = 0
+    snapshot: Count = 0
+    targets: Count = 0
+
+
+class Reported(Message, frozen=True, kw_only=True):
+    """Retained twin: what is really loaded, not what was asked for.
+
+    ``release`` and ``sha256`` are those of the interpreter that answers requests
+    (0 and ``""``: none). ``version`` rises with every report of one boot.
+    """
+
+    device: DeviceId
+    boot: BootId
+    version: Count
+    at: Instant
+    release: ReleaseNumber
+    sha256: Short = ""
+    previous: ReleaseNumber = 0
+    phase: Short = "IDLE"
+    assignment_seq: Count = 0
+    tuf: TufVersions = TufVersions()
+    quarantined: Annotated[list[ReleaseNumber], Meta(max_length=64)] = []
+
+
+class ProbationPolicy(Message, frozen=True, kw_only=True):
+    """How long and by what limits a device watches a release that it activated.
+
+    Limits are relative to the device's own figures before the swap: a release is not
+    blamed for what was so already. ``class_shift_max`` bounds the total variation
+    distance (0 to 1) between predicted classes and the release's reference profile,
+    ``confidence_drop_max`` how far mean confidence may fall.
+    """
+
+    min_predictions: Count = 60
+    min_s: Seconds = 2.0
+    deadline_s: Seconds = 120.0
+    error_ratio_max: Ratio = 0.02
+    latency_ratio_max: Annotated[float, Meta(ge=1, le=1000)] = 3.0
+    class_shift_max: Ratio = 0.5
+    confidence_drop_max: Ratio = 0.3
+
+
+class Assignment(Message, frozen=True, kw_only=True):
+    """What one device shall run. The newest ``seq`` wins; older ones are ignored.
+
+    ``release`` must also be authentic by TUF, as target ``target``.
+    ``artifacts_url`` is where artifacts are fetched by sha256.
+    """
+
+    device: DeviceId
+    seq: Seq
+    release: Annotated[int, Meta(ge=1, le=2**31)]
+    target: Short
+    rollout: Short
+    issued_at: Instant
+    artifacts_url: Text
+    probation: ProbationPolicy = ProbationPolicy()
+
+
+class CollectSamples(Message, frozen=True, kw_only=True, tag="collect"):
+    """Ask for the inputs that get a label from now on, if the device consents."""
+
+    max_samples: Annotated[int, Meta(ge=1, le=10_000)]
+    reason: Text = ""
+
+
+class StopCollecting(Message, frozen=True, kw_only=True, tag="stop_collecting"):
+    """End a collection before its maximum is reached."""
+
+
+class Command(Message, frozen=True, kw_only=True):
+    """A request to one device; void after ``expires_at``, or when ``id`` is old."""
+
+    device: DeviceId
+    id: Seq
+    expires_at: Instant
+    action: CollectSamples | StopCollecting
+
+
+class Ack(Message, frozen=True, kw_only=True):
+    """The hub has committed every record of a stream up to and including ``upto``.
+
+    ``gap`` tells that a batch above ``upto + 1`` came: the device rewinds.
+    """
+
+    boot: BootId
+    lane: Lane
+    upto: Count
+    gap: bool = False
+
+
+class TufBundle(Message, frozen=True, kw_only=True):
+    """All current TUF metadata by file name (``1.root.json``, …)."""
+
+    files: Annotated[
+        dict[Short, Annotated[str, Meta(max_length=1 << 18)]], Meta(max_length=256)
+    ]

@@ -1,0 +1,139 @@
+"""The records that a device commits to its outbox, one struct a kind.
+
+A record belongs to one lane (:data:`LANE_OF`). It holds no sequence number: the
+outbox gives it one when it is committed, and the batch carries it.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from edge_agent.wire.profile import ProfileData
+from edge_agent.wire.topics import Lane
+from edge_agent.wire.types import (
+    Code,
+    Count,
+    Instant,
+    Labels,
+    Message,
+    Name,
+    Ratio,
+    ReleaseNumber,
+    SampleId,
+    Seconds,
+    Sha256,
+    Short,
+    Text,
+)
+
+Shape = Annotated[list[Count], Meta(max_length=8)]
+
+
+class Record(Message, frozen=True, kw_only=True, tag_field="kind"):
+    """Base of all records. ``at``: the device's wall time of the event."""
+
+    at: Instant
+
+
+class ProfileRecord(Record, frozen=True, kw_only=True, tag="profile"):
+    """What one window of samples looked like, as counts on the release's bin edges.
+
+    ``reference`` is the sha256 of the release's reference profile: profiles with
+    another reference must never be merged with these.
+    """
+
+    release: ReleaseNumber
+    reference: Sha256
+    window_start_at: Instant
+    window_end_at: Instant
+    profile: ProfileData
+
+
+class HealthRecord(Record, frozen=True, kw_only=True, tag="health"):
+    """The device's heartbeat: counters since boot, memory, and what is loaded."""
+
+    uptime_s: Seconds
+    release: ReleaseNumber
+    sha256: Short = ""
+    predictions: Count = 0
+    rejected: Count = 0
+    errors: Count = 0
+    rejected_by_reason: dict[Short, Count] = {}
+    latency_p50_us: float = 0.0
+    latency_p95_us: float = 0.0
+    rss_supervisor_bytes: Count = 0
+    rss_worker_bytes: Count = 0
+    worker_restarts: Count = 0
+    outbox_pending: dict[Short, Count] = {}
+    outbox_evicted: dict[Short, Count] = {}
+
+
+class FeedbackRecord(Record, frozen=True, kw_only=True, tag="feedback"):
+    """A true label that arrived late for one prediction of this device."""
+
+    sample_id: SampleId
+    release: ReleaseNumber
+    predicted: Short
+    label: Short
+    correct: bool
+    confidence: Ratio
+    predicted_at: Instant
+
+
+class UpdateRecord(Record, frozen=True, kw_only=True, tag="update"):
+    """One transition of the activation machine, or its end (``outcome`` set).
+
+    ``outcome`` is ``""`` on the way, then one of ``committed``, ``failed`` (before
+    activation), ``rolled_back`` (after activation) or ``rejected``.
+    """
+
+    assignment_seq: Count
+    rollout: Short
+    release: ReleaseNumber
+    phase: Short
+    outcome: Short = ""
+    code: Short = ""
+    detail: Text = ""
+
+
+class EventRecord(Record, frozen=True, kw_only=True, tag="event"):
+    """Something an operator should know: code, plain text, and its facts."""
+
+    code: Code
+    severity: Short
+    text: Text
+    facts: Labels = {}
+
+
+class SampleRecord(Record, frozen=True, kw_only=True, tag="sample"):
+    """One raw input with its true label, sent only under a named, unexpired consent.
+
+    ``data`` is the input as little-endian float32 in C order (base64 in JSON).
+    """
+
+    sample_id: SampleId
+    release: ReleaseNumber
+    consent: Name
+    label: Short
+    predicted: Short
+    shape: Shape
+    data: Annotated[bytes, Meta(max_length=1 << 20)]
+
+
+AnyRecord = (
+    ProfileRecord
+    | HealthRecord
+    | FeedbackRecord
+    | UpdateRecord
+    | EventRecord
+    | SampleRecord
+)
+
+LANE_OF: dict[type[Record], Lane] = {
+    ProfileRecord: Lane.METRIC,
+    HealthRecord: Lane.METRIC,
+    FeedbackRecord: Lane.METRIC,
+    UpdateRecord: Lane.STATE,
+    EventRecord: Lane.ALERT,
+    SampleRecord: Lane.SAMPLE,
+}
