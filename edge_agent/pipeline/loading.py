@@ -1,0 +1,116 @@
+"""From the slot row to the ladder: what to load, what to keep, what to say.
+
+Invariants: bytes are verified at every load; a release is tried on a sample, with its
+reference profile, before it is served; what cannot be loaded changes nothing where
+something is served already (at the start, ``previous`` steps in); a release that is in
+memory is not loaded again.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_agent.errors import AgentError
+from edge_agent.pipeline.infer import Ladder, Loaded, Owner
+from edge_agent.pipeline.observe import channel_values
+from edge_agent.pipeline.prediction import Predictor
+from edge_agent.runtime.port import Floats
+from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
+from edge_agent.wire.manifest import InputContract
+
+MODEL_LOADED = "model.loaded"
+MODEL_FAILED = "model.load.failed"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """The ladder to serve, and why it is not the one the row asks for, or ""."""
+
+    ladder: Ladder
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPorts:
+    """What loading needs: the engine's constructor, and a thread for each owner."""
+
+    open_engine: Callable[[LoadedRelease], Predictor]
+    spawn: Callable[[str, Callable[[], None]], object]
+
+
+class SlotLoader:
+    """Loads what the slot row names."""
+
+    def __init__(self, store: ArtifactStore, fallback: str, ports: LoadPorts) -> None:
+        """Load from ``store``; ``fallback`` is the last step of every ladder."""
+        self._store = store
+        self._fallback = fallback
+        self._ports = ports
+
+    def follow(self, active: int, previous: int, current: Ladder) -> Loading:
+        """Return the ladder for the slot row's two numbers (0: none)."""
+        problems: list[str] = []
+        first = self._get(active, current, problems)
+        if active and first is None and current.active is not None:
+            return Loading(ladder=current, problem="; ".join(problems))
+        second = self._get(previous, current, problems) if previous != active else None
+        if active and first is None:
+            first, second = second, None
+        ladder = Ladder(active=first, previous=second, fallback=self._fallback)
+        return Loading(ladder=ladder, problem="; ".join(problems))
+
+    def _get(self, release: int, current: Ladder, problems: list[str]) -> Loaded | None:
+        if not release:
+            return None
+        for loaded in (current.active, current.previous):
+            if loaded is not None and loaded.release == release:
+                return loaded
+        try:
+            fresh = self._load(release)
+        except AgentError as error:
+            log.error(  # noqa: TRY400 - the text says it all
+                MODEL_FAILED, extra={"release": release, "why": str(error)}
+            )
+            problems.append(f"release {release}: {error.code}: {error.text}")
+            return None
+        log.info(MODEL_LOADED, extra={"release": release, "sha256": fresh.sha256})
+        return fresh
+
+    def _load(self, release: int) -> Loaded:
+        files = self._store.load_release(release)
+        bundle = files.release.bundle
+        engine = self._ports.open_engine(files)
+        try:
+            channel_values(files.reference, engine.predict(_trial(bundle.input)))
+        except AgentError:
+            engine.close()
+            raise
+        owner = Owner(engine)
+        self._ports.spawn(f"model-{release}", owner.run)
+        return Loaded(
+            owner=owner,
+            release=release,
+            sha256=bundle.model.sha256,
+            labels=tuple(bundle.labels),
+            contract=bundle.input,
+            reference=files.reference,
+            reference_sha256=bundle.reference.sha256,
+        )
+
+
+def close_unused(old: Ladder, new: Ladder) -> None:
+    """Close the owners that only the old ladder has; waiting requests are answered."""
+    kept = {id(loaded) for loaded in (new.active, new.previous)}
+    for loaded in (old.active, old.previous):
+        if loaded is not None and id(loaded) not in kept:
+            loaded.owner.close()
+
+
+def _trial(contract: InputContract) -> Floats:
+    """Return a sample that keeps the contract: zeros, or the limit nearest to zero."""
+    value = min(max(0.0, contract.low), contract.high)
+    return np.full(contract.tensor.shape, value, np.float32)

@@ -1,0 +1,233 @@
+"""The local API's messages and frames.
+
+A frame is ``u32 length | u32 header length | header | data``, big-endian; ``length``
+counts everything after itself. The header is JSON, a tagged union by ``op``; the data
+of ``infer`` is the sample as little-endian float32 in C order, of every other message
+empty. A reader refuses a length over the limit before it reads on.
+"""
+
+import math
+import struct
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from edge_agent.errors import WorkerError
+from edge_agent.wire.types import (
+    Count,
+    Instant,
+    Message,
+    Ratio,
+    ReleaseNumber,
+    SampleId,
+    Short,
+)
+
+MAX_FRAME_BYTES = 16 << 20
+MAX_RECENT = 1000
+LENGTH = struct.Struct("!I")
+BAD_FRAME = "AGENT-API-001"
+BAD_REQUEST = "AGENT-API-002"
+
+Long = Annotated[str, Meta(max_length=4096)]
+Dimensions = Annotated[list[Annotated[int, Meta(ge=1, le=1 << 22)]], Meta(max_length=8)]
+
+
+class _Op(Message, frozen=True, kw_only=True, tag_field="op"):
+    """Base of all messages of the local API."""
+
+
+class Infer(_Op, frozen=True, kw_only=True, tag="infer"):
+    """Predict one sample; the data holds it. Answered with :class:`Prediction`."""
+
+    sample_id: SampleId
+    shape: Dimensions
+
+
+class Feedback(_Op, frozen=True, kw_only=True, tag="feedback"):
+    """The true label of an earlier sample. Answered with :class:`Ok`, also twice."""
+
+    sample_id: SampleId
+    label: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class Recent(_Op, frozen=True, kw_only=True, tag="recent"):
+    """Predictions with a number above ``after``, oldest first."""
+
+    after: Count = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_RECENT)] = 100
+
+
+class Status(_Op, frozen=True, kw_only=True, tag="status"):
+    """What is loaded and where samples come from."""
+
+
+class Reload(_Op, frozen=True, kw_only=True, tag="reload"):
+    """Read the slot row again and serve what it names. Answered like ``status``."""
+
+
+class Stats(_Op, frozen=True, kw_only=True, tag="stats"):
+    """Figures for health and probation."""
+
+
+class Collect(_Op, frozen=True, kw_only=True, tag="collect"):
+    """Collect labelled samples (0 ends it) until a wall time (0: no end)."""
+
+    max_samples: Annotated[int, Meta(ge=0, le=10_000)]
+    until: Instant = 0.0
+
+
+Request = Infer | Feedback | Recent | Status | Reload | Stats | Collect
+
+
+class Prediction(_Op, frozen=True, kw_only=True, tag="prediction"):
+    """One answered sample. ``served_by``: ``active``, ``previous`` or ``rule``."""
+
+    sample_id: SampleId
+    release: ReleaseNumber
+    label: Short
+    confidence: Ratio
+    probabilities: Annotated[list[float], Meta(max_length=256)]
+    served_by: Short
+    latency_us: float
+    number: Count
+    at: Instant = 0.0
+
+
+class Ok(_Op, frozen=True, kw_only=True, tag="ok"):
+    """Done."""
+
+
+class Failure(_Op, frozen=True, kw_only=True, tag="failure"):
+    """Not done, and why. ``reason`` is a rejected sample's (else empty)."""
+
+    code: Short
+    text: Long
+    cure: Long = ""
+    retryable: bool = False
+    reason: Short = ""
+
+
+class RecentReply(_Op, frozen=True, kw_only=True, tag="recent_reply"):
+    """Predictions by rising number."""
+
+    predictions: Annotated[list[Prediction], Meta(max_length=MAX_RECENT)]
+
+
+class StatusReply(_Op, frozen=True, kw_only=True, tag="status_reply"):
+    """What is really loaded (release 0, sha256 "": nothing).
+
+    ``problem`` is why the slot row could not be followed, or empty.
+    """
+
+    boot: Short
+    pid: Count
+    release: ReleaseNumber
+    sha256: Short = ""
+    previous: ReleaseNumber = 0
+    labels: Annotated[list[Short], Meta(max_length=256)] = []
+    shape: Dimensions = []
+    runtime: Short = ""
+    fallback: Short = ""
+    uptime_s: float = 0.0
+    source: Short = ""
+    source_problem: Long = ""
+    problem: Long = ""
+
+
+class FiguresReply(_Op, frozen=True, kw_only=True, tag="figures"):
+    """Figures of one release; ``latency`` maps log bins to counts."""
+
+    release: ReleaseNumber = 0
+    sha256: Short = ""
+    predictions: Count = 0
+    errors: Count = 0
+    rejected_by_reason: dict[Short, Count] = {}
+    latency: dict[str, Count] = {}
+    class_counts: list[Count] = []
+    confidence_sum: float = 0.0
+
+
+class StatsReply(_Op, frozen=True, kw_only=True, tag="stats_reply"):
+    """Figures of the release since its load, of the one before, and since boot.
+
+    ``before`` covers the latest 500 requests that the release before answered;
+    ``total`` has no classes (labels may differ from release to release).
+    """
+
+    release: ReleaseNumber = 0
+    sha256: Short = ""
+    predictions: Count = 0
+    errors: Count = 0
+    rejected_by_reason: dict[Short, Count] = {}
+    latency: dict[str, Count] = {}
+    class_counts: list[Count] = []
+    confidence_sum: float = 0.0
+    rss_bytes: Count = 0
+    before: FiguresReply = FiguresReply()
+    total: FiguresReply = FiguresReply()
+    records_dropped: Count = 0
+    samples_taken: Count = 0
+    samples_refused: dict[Short, Count] = {}
+
+
+Reply = Prediction | Ok | Failure | RecentReply | StatusReply | StatsReply
+
+_T = TypeVar("_T")
+request_decoder = msgspec.json.Decoder(Request)
+reply_decoder = msgspec.json.Decoder(Reply)
+
+
+def encode_frame(message: Request | Reply, data: bytes = b"") -> bytes:
+    """Return a whole frame.
+
+    Raises:
+        WorkerError: It would be over the limit.
+    """
+    header = msgspec.json.encode(message)
+    length = LENGTH.size + len(header) + len(data)
+    if length > MAX_FRAME_BYTES:
+        raise WorkerError(BAD_FRAME, f"frame of {length} bytes is too large")
+    return LENGTH.pack(length) + LENGTH.pack(len(header)) + header + data
+
+
+def read_length(prefix: bytes) -> int:
+    """Return how many bytes follow the first four.
+
+    Raises:
+        WorkerError: Fewer than a frame needs, or over the limit.
+    """
+    length = int(LENGTH.unpack(prefix)[0])
+    if not LENGTH.size <= length <= MAX_FRAME_BYTES:
+        raise WorkerError(
+            BAD_FRAME, f"frame of {length} bytes; 4 to {MAX_FRAME_BYTES} are possible"
+        )
+    return length
+
+
+def decode_frame(body: bytes, decoder: msgspec.json.Decoder[_T]) -> tuple[_T, bytes]:
+    """Return message and data of a frame without its first four bytes.
+
+    Raises:
+        WorkerError: It is not a valid frame or message.
+    """
+    header_length = int(LENGTH.unpack_from(body)[0])
+    end = LENGTH.size + header_length
+    if end > len(body):
+        raise WorkerError(BAD_FRAME, "header is longer than its frame")
+    try:
+        return decoder.decode(body[LENGTH.size : end]), body[end:]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WorkerError(BAD_REQUEST, f"not a valid message: {error}") from error
+
+
+def check_data(request: Request, data: bytes) -> None:
+    """Check that a request carries exactly the data that it announces.
+
+    Raises:
+        WorkerError: It does not.
+    """
+    wanted = 4 * math.prod(request.shape) if isinstance(request, Infer) else 0
+    if len(data) != wanted:
+        raise WorkerError(BAD_REQUEST, f"{len(data)} bytes of data, not {wanted}")

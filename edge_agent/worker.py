@@ -1,0 +1,192 @@
+"""Composition root of the inference process: ``python -m edge_agent.worker``.
+
+It decides what runs in which thread and in which order things stop. It serves what the
+slot row names, plays the source, and commits its records to the outbox. It ends at
+SIGTERM, and when its standard input closes: its supervisor is gone then, and a worker
+without one must not hold the socket. The open window and every queued record are
+committed first. A thread that dies takes the process down with exit code 1.
+
+Threads: ``main`` (waiting for the end), ``records`` (commits, window ages), ``api``
+and one for each connection, ``model-N`` (the only user of release N), ``source``,
+``stdin``.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_agent.base.clock import Clock, SystemClock
+from edge_agent.base.exit_codes import ExitCode, ShoalError
+from edge_agent.base.log import set_up_logging
+from edge_agent.config import AgentConfig, read_agent_config
+from edge_agent.engine import Engine
+from edge_agent.errors import AgentError
+from edge_agent.pipeline.collect import Collector
+from edge_agent.pipeline.consent_file import ConsentFile
+from edge_agent.pipeline.loading import LoadPorts, SlotLoader
+from edge_agent.pipeline.path import PathPorts, SamplePath
+from edge_agent.pipeline.prediction import Sample
+from edge_agent.pipeline.writer import RecordWriter
+from edge_agent.serve.replay import Replay, ReplayPorts
+from edge_agent.serve.server import Server
+from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
+from edge_agent.store.db import DB_FILE
+from edge_agent.store.outbox import Outbox
+from edge_agent.wire.manifest import InputContract
+from edge_agent.worker_api import Facts, WorkerApi
+
+WORKER_READY = "worker.ready"
+WORKER_STOPPED = "worker.stopped"
+SAMPLE_REFUSED = "source.sample.refused"
+THREAD_DIED = "thread.died"
+SOCKET_FILE = "agent.sock"
+JOIN_S = 4.0
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One inference process."""
+
+    def __init__(
+        self, config: AgentConfig, config_path: Path, boot: str, clock: Clock
+    ) -> None:
+        """Load what the slot row names and bind the socket; nothing is served yet.
+
+        Raises:
+            AgentError: The state folder or the socket cannot be used.
+        """
+        folder = config_path.resolve().parent
+        state_dir = folder / config.device.state_dir
+        self._config = config
+        self._database = state_dir / DB_FILE
+        self._boot = boot
+        self._stop = threading.Event()
+        self._failed = False
+        self._complaints: set[str] = set()
+        self._writer = RecordWriter(config.outbox)
+        store = ArtifactStore(state_dir)
+        kept = ConsentFile(state_dir)
+        self._path = SamplePath(
+            config.profile,
+            Collector(config.consent, kept.read(config.consent)),
+            PathPorts(clock=clock, emit=self._writer.put, save_collect=kept.write),
+        )
+        self._replay = self._open_source(folder, clock)
+        loader = SlotLoader(
+            store,
+            config.fallback,
+            LoadPorts(open_engine=_open_engine, spawn=self._spawn),
+        )
+        facts = Facts(
+            boot=boot,
+            database=self._database,
+            fallback=config.fallback,
+            source=config.source.kind,
+            source_problem=lambda: self._replay.problem if self._replay else "",
+            dropped=lambda: self._writer.dropped,
+        )
+        self._api = WorkerApi(self._path, loader, facts, clock)
+        self._api.reload()
+        self._server = Server(state_dir / SOCKET_FILE, self._api.handle, self._spawn)
+
+    def run(self) -> int:
+        """Serve until SIGTERM or the end of standard input; return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        records = self._spawn("records", self._commit_records)
+        self._spawn("api", self._server.run)
+        self._spawn("stdin", self._watch_stdin)
+        source = self._spawn("source", self._replay.run) if self._replay else None
+        active = self._path.ladder.active
+        log.info(
+            WORKER_READY,
+            extra={"boot": self._boot, "release": active.release if active else 0},
+        )
+        self._stop.wait()
+        self._server.stop()
+        if self._replay is not None and source is not None:
+            self._replay.stop()
+            source.join(JOIN_S)
+        self._path.flush()
+        self._writer.stop()
+        records.join(JOIN_S)
+        log.info(WORKER_STOPPED)
+        return ExitCode.FAILED if self._failed else ExitCode.OK
+
+    def _commit_records(self) -> None:
+        self._writer.run(
+            lambda: Outbox(self._database, self._boot, self._config.outbox),
+            self._path.tick,
+        )
+
+    def _watch_stdin(self) -> None:
+        # Read past Python's buffers: their lock would hang the interpreter's exit.
+        while os.read(0, 4096):
+            pass
+        self._stop.set()
+
+    def _open_source(self, folder: Path, clock: Clock) -> Replay | None:
+        source = self._config.source
+        if source.kind == "none":
+            return None
+        ports = ReplayPorts(clock=clock, contract=self._contract, sink=self._play)
+        return Replay(folder / source.path, source.rate, ports)
+
+    def _contract(self) -> InputContract | None:
+        ladder = self._path.ladder
+        loaded = ladder.active or ladder.previous
+        return loaded.contract if loaded is not None else None
+
+    def _play(self, sample_id: str, sample: Sample) -> None:
+        try:
+            self._path.infer(sample_id, sample)
+        except AgentError as error:
+            # Counted already; said once for each kind.
+            if error.text not in self._complaints and len(self._complaints) < 16:  # noqa: PLR2004
+                self._complaints.add(error.text)
+                log.warning(SAMPLE_REFUSED, extra={"why": error.text})
+
+    def _spawn(self, name: str, body: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(
+            target=self._guard, args=(name, body), name=name, daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _guard(self, name: str, body: Callable[[], None]) -> None:
+        try:
+            body()
+        except Exception:
+            log.exception(THREAD_DIED, extra={"thread_name": name})
+            self._failed = True
+            self._stop.set()
+
+
+def _open_engine(files: LoadedRelease) -> Engine:
+    release = files.release
+    return Engine.of_bundle(files.model, release.bundle, release=release.release)
+
+
+def main(argv: list[str]) -> int:
+    """Run a worker; return its exit code."""
+    parser = argparse.ArgumentParser(prog="edge_agent.worker")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--boot", required=True)
+    options = parser.parse_args(argv)
+    set_up_logging()
+    try:
+        config = read_agent_config(options.config)
+        return Worker(config, options.config, options.boot, SystemClock()).run()
+    except ShoalError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

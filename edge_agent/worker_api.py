@@ -1,0 +1,187 @@
+"""What the worker answers to each request of the local API."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_agent.base.clock import Clock
+from edge_agent.errors import WorkerError
+from edge_agent.pipeline.figures import Figures
+from edge_agent.pipeline.loading import SlotLoader, close_unused
+from edge_agent.pipeline.path import SamplePath
+from edge_agent.pipeline.recent import Entry
+from edge_agent.runtime.litert import installed_runtime
+from edge_agent.serve import protocol as p
+from edge_agent.store.slots import SlotStore
+
+STATM = Path("/proc/self/statm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the worker knows about itself."""
+
+    boot: str
+    database: Path
+    fallback: str
+    source: str
+    source_problem: Callable[[], str]
+    dropped: Callable[[], int]
+
+
+class WorkerApi:
+    """Handles requests of many threads; reloads go one at a time."""
+
+    def __init__(
+        self, path: SamplePath, loader: SlotLoader, facts: Facts, clock: Clock
+    ) -> None:
+        """Wire it up."""
+        self._path = path
+        self._loader = loader
+        self._facts = facts
+        self._clock = clock
+        self._started = clock.mono()
+        self._reloading = threading.Lock()
+        self._problem = ""
+
+    def handle(self, request: p.Request, data: bytes) -> p.Reply:
+        """Answer one request.
+
+        Raises:
+            AgentError: It is refused.
+        """
+        match request:
+            case p.Infer():
+                sample = np.frombuffer(data, "<f4").reshape(request.shape)
+                return _prediction(self._path.infer(request.sample_id, sample))
+            case p.Recent():
+                entries = self._path.recent(request.after, request.limit)
+                return p.RecentReply(predictions=[_prediction(e) for e in entries])
+            case p.Stats():
+                return self._stats()
+            case p.Status():
+                return self._status()
+            case p.Reload() | p.Feedback() | p.Collect():
+                return self._change(request)
+
+    def _change(self, request: p.Reload | p.Feedback | p.Collect) -> p.Reply:
+        match request:
+            case p.Reload():
+                self.reload()
+                return self._status()
+            case p.Feedback():
+                self._path.feedback(request.sample_id, request.label)
+            case p.Collect():
+                self._collect(request)
+        return p.Ok()
+
+    def reload(self) -> None:
+        """Follow the slot row: load beside, swap, close what is no longer served.
+
+        Raises:
+            StoreError: The row cannot be read; nothing changed.
+        """
+        with self._reloading:
+            slots_store = SlotStore(self._facts.database)
+            try:
+                slots = slots_store.read()
+            finally:
+                slots_store.close()
+            old = self._path.ladder
+            loading = self._loader.follow(slots.active, slots.previous, old)
+            self._problem = loading.problem[:4096]
+            self._path.swap(loading.ladder)
+            close_unused(old, loading.ladder)
+
+    def _collect(self, request: p.Collect) -> None:
+        if request.max_samples and not self._path.may_collect:
+            raise WorkerError(
+                "AGENT-WORKER-010",
+                "this device has no consent to send samples",
+                cure="name one in [consent] of agent.toml",
+            )
+        self._path.collect(request.max_samples, request.until)
+
+    def _status(self) -> p.StatusReply:
+        ladder = self._path.ladder
+        active, previous = ladder.active, ladder.previous
+        return p.StatusReply(
+            boot=self._facts.boot,
+            pid=os.getpid(),
+            release=active.release if active else 0,
+            sha256=active.sha256 if active else "",
+            previous=previous.release if previous else 0,
+            labels=list(active.labels) if active else [],
+            shape=active.contract.tensor.shape if active else [],
+            runtime=installed_runtime(),
+            fallback=self._facts.fallback,
+            uptime_s=self._clock.mono() - self._started,
+            source=self._facts.source,
+            source_problem=self._facts.source_problem()[:4096],
+            problem=self._problem,
+        )
+
+    def _stats(self) -> p.StatsReply:
+        now, before, total = self._path.figures()
+        state, refused = self._path.collect_state()
+        figures = _figures(now)
+        return p.StatsReply(
+            release=figures.release,
+            sha256=figures.sha256,
+            predictions=figures.predictions,
+            errors=figures.errors,
+            rejected_by_reason=figures.rejected_by_reason,
+            latency=figures.latency,
+            class_counts=figures.class_counts,
+            confidence_sum=figures.confidence_sum,
+            rss_bytes=_rss_bytes(),
+            before=_figures(before),
+            total=_figures(total),
+            records_dropped=self._facts.dropped(),
+            samples_taken=state.taken,
+            samples_refused=refused,
+        )
+
+
+def _prediction(entry: Entry) -> p.Prediction:
+    return p.Prediction(
+        sample_id=entry.sample_id,
+        release=entry.release,
+        label=entry.label,
+        # A quantized softmax may say a little more than 1.
+        confidence=min(max(entry.confidence, 0.0), 1.0),
+        probabilities=[float(value) for value in entry.probabilities],
+        served_by=entry.served_by,
+        latency_us=entry.latency_us,
+        number=entry.number,
+        at=entry.at,
+    )
+
+
+def _figures(figures: Figures) -> p.FiguresReply:
+    return p.FiguresReply(
+        release=figures.release,
+        sha256=figures.sha256,
+        predictions=figures.predictions,
+        errors=figures.errors,
+        rejected_by_reason=dict(figures.rejected),
+        latency=_texts(figures.latency),
+        class_counts=figures.class_counts,
+        confidence_sum=figures.confidence_sum,
+    )
+
+
+def _texts(counts: Mapping[int, int]) -> dict[str, int]:
+    return {str(bin_): count for bin_, count in sorted(counts.items())}
+
+
+def _rss_bytes() -> int:
+    try:
+        pages = int(STATM.read_text("ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,37 @@
+"""In which order the windows of recordings are played."""
+
+from edge_agent.serve.replay import Windowing, plan_cycle, windowing_of
+from edge_agent.wire.manifest import InputContract, TensorContract
+
+WINDOWING = Windowing(length=100, hop=20)
+
+
+def test_recordings_take_turns() -> None:
+    """First windows of all recordings come before anyone's second."""
+    plan = list(plan_cycle({"a": 140, "b": 120}, WINDOWING, 0))
+    assert plan == [("a", 0), ("b", 0), ("a", 20), ("b", 20), ("a", 40)]
+
+
+def test_each_cycle_starts_a_few_rows_later() -> None:
+    """Offsets shift by seven rows a cycle, within one hop."""
+    first = [next(iter(plan_cycle({"a": 500}, WINDOWING, n)))[1] for n in range(4)]
+    assert first == [0, 7, 14, 1]
+
+
+def test_no_window_leaves_its_recording() -> None:
+    """Every window lies inside the rows that there are."""
+    for cycle in range(20):
+        for _, offset in plan_cycle({"a": 333}, WINDOWING, cycle):
+            assert 0 <= offset <= 233
+
+
+def test_a_short_recording_is_offered_once_a_cycle() -> None:
+    """It is passed on, to be rejected and counted, not silently left out."""
+    assert list(plan_cycle({"a": 99}, WINDOWING, 3)) == [("a", 0)]
+    assert list(plan_cycle({}, WINDOWING, 0)) == []
+
+
+def test_without_a_hop_windows_do_not_overlap() -> None:
+    """Hop 0 in the contract means one window after another."""
+    contract = InputContract(tensor=TensorContract(name="x", shape=[50, 3]))
+    assert windowing_of(contract) == Windowing(length=50, hop=50)
