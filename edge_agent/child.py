@@ -1,0 +1,130 @@
+"""The inference worker as the supervisor sees it: a child process and its answers.
+
+The child is started again within a second of its death, more slowly when it keeps
+dying. Two deaths within ``CRASH_WINDOW_S`` of an activation are a crash loop: the
+owner is told *before* the next start, so that it can put the previous release back.
+The child ends when its standard input closes, so it never outlives the supervisor.
+"""
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.base.clock import Clock
+
+WORKER_STARTED = "worker.started"
+WORKER_DIED = "worker.died"
+RESTART_FIRST_S = 0.1
+RESTART_MAX_S = 10.0
+HEALTHY_AFTER_S = 30.0
+CRASH_WINDOW_S = 30.0
+CRASH_DEATHS = 2
+STOP_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildHooks:
+    """Whom the child's watcher tells, on its own thread."""
+
+    on_death: Callable[[int], None]
+    """The child died by itself, with this exit status."""
+    on_crash_loop: Callable[[], None]
+    """It died twice soon after an activation; returns when that is dealt with."""
+
+
+def worker_command(config_path: Path, boot: str) -> list[str]:
+    """Return the command line of the worker process."""
+    program = [sys.executable, "-m", "edge_agent.worker"]
+    return [*program, "--config", str(config_path), "--boot", boot]
+
+
+class WorkerChild:
+    """Starts, watches, restarts and stops the worker process."""
+
+    def __init__(self, command: Sequence[str], clock: Clock, hooks: ChildHooks) -> None:
+        """Prepare; :meth:`run` is the body of the watching thread."""
+        self._command = list(command)
+        self._clock = clock
+        self._hooks = hooks
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._activated_at = float("-inf")
+        self._deaths_since = 0
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int:
+        """Process id of the present child (0: none)."""
+        process = self._process
+        return process.pid if process is not None else 0
+
+    def mark_activation(self) -> None:
+        """Count deaths from now on as the new release's."""
+        with self._lock:
+            self._activated_at = self._clock.mono()
+            self._deaths_since = 0
+
+    def run(self) -> None:
+        """Keep a child running until :meth:`stop`."""
+        pause_s = RESTART_FIRST_S
+        while not self._stop.is_set():
+            started = self._clock.mono()
+            status = self._start().wait()
+            if self._stop.is_set():
+                return
+            self._on_death(status)
+            if self._clock.mono() - started > HEALTHY_AFTER_S:
+                pause_s = RESTART_FIRST_S
+            self._stop.wait(pause_s)
+            pause_s = min(pause_s * 2, RESTART_MAX_S)
+
+    def stop(self) -> None:
+        """Let the child finish its work and end it, by force if it must be."""
+        self._stop.set()
+        with self._lock:
+            process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            # A pipe that is never written to: its end tells the child that we died.
+            # A group of its own: Ctrl-C is for us, and we stop the child in order.
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                process_group=0,
+            )
+            if self._stop.is_set():
+                self._process.terminate()
+        log.info(WORKER_STARTED, extra={"pid": self._process.pid})
+        return self._process
+
+    def _on_death(self, status: int) -> None:
+        self.restarts += 1
+        log.warning(WORKER_DIED, extra={"status": status, "restarts": self.restarts})
+        with self._lock:
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.close()
+            soon = self._clock.mono() - self._activated_at <= CRASH_WINDOW_S
+            self._deaths_since += soon
+            looping = soon and self._deaths_since >= CRASH_DEATHS
+        self._hooks.on_death(status)
+        if looping:
+            self._hooks.on_crash_loop()

@@ -1,0 +1,191 @@
+"""``edge-agent``: parsing and printing only; heavy imports are inside the commands.
+
+Errors that Shoal raises on purpose are printed with their cure, never as a traceback,
+and decide the exit code.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from edge_agent.base.exit_codes import ExitCode, ShoalError
+
+if TYPE_CHECKING:
+    from edge_agent.config import AgentConfig
+
+CONFIG_OPTION = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("agent.toml"),
+    show_default=True,
+    help="The device's configuration.",
+)
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--verbose", is_flag=True, help="Log every step.")
+def cli(*, verbose: bool) -> None:
+    """Run models on this device, send telemetry, follow signed assignments."""
+    from edge_agent.base.log import set_up_logging
+
+    set_up_logging(verbose=verbose)
+
+
+@cli.command()
+@CONFIG_OPTION
+def run(config_path: Path) -> None:
+    """Run the agent until it is told to stop (SIGTERM, Ctrl-C)."""
+    from edge_agent.supervisor import Supervisor
+
+    sys.exit(Supervisor(_read(config_path), config_path).run())
+
+
+@cli.command()
+@CONFIG_OPTION
+@JSON_OPTION
+def status(config_path: Path, *, as_json: bool) -> None:
+    """Show what runs, what waits to be sent, and whether the broker is there."""
+    from edge_agent.status import read_status
+
+    report = read_status(_read(config_path), config_path)
+    _print(report, report.lines(), as_json=as_json)
+
+
+@cli.command()
+@CONFIG_OPTION
+@click.option("--socket", type=click.Path(path_type=Path), help="The agent's socket.")
+@click.option("--model", type=click.Path(path_type=Path), help="Run this file alone.")
+@click.option(
+    "--input",
+    "input_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A sample: .npz (first array) or .csv, one row a line.",
+)
+@JSON_OPTION
+def infer(
+    config_path: Path,
+    socket: Path | None,
+    model: Path | None,
+    input_path: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Infer one sample: with the running agent, or with a model file alone."""
+    from edge_agent.one_shot import infer_with_agent, infer_with_file
+
+    if model is not None:
+        answer = infer_with_file(model, input_path)
+    else:
+        path = socket or _socket_of(config_path)
+        answer = infer_with_agent(path, input_path)
+    _print(answer, answer.lines(), as_json=as_json)
+
+
+@cli.command()
+@CONFIG_OPTION
+@click.option(
+    "--labels",
+    "labels_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="JSON: recording name to label.",
+)
+@click.option("--delay", type=float, default=0.0, show_default=True, help="Seconds.")
+def feedback(config_path: Path, labels_path: Path, delay: float) -> None:
+    """Bring the agent the true labels of replayed recordings, late, until told to stop.
+
+    A sample's recording is its id up to the first @.
+    """
+    import signal
+    from threading import Event
+
+    from edge_agent.base.clock import SystemClock
+    from edge_agent.labels import LateLabels, read_labels
+    from edge_agent.serve.client import Client
+
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    labels = read_labels(labels_path)
+    with Client(_socket_of(config_path)) as client:
+        told = LateLabels(client, labels, delay, SystemClock()).follow(stop)
+    click.echo(f"{told} labels told")
+
+
+@cli.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command("check")
+@CONFIG_OPTION
+@JSON_OPTION
+def config_check(config_path: Path, *, as_json: bool) -> None:
+    """Print the configuration as the agent understands it, defaults included."""
+    settings = _read(config_path)
+    text = msgspec.json.format(msgspec.json.encode(settings), indent=2).decode()
+    _print(settings, [text], as_json=as_json)
+
+
+@cli.group()
+def outbox() -> None:
+    """Look at the records that wait to be sent."""
+
+
+@outbox.command("stats")
+@CONFIG_OPTION
+@JSON_OPTION
+def outbox_stats(config_path: Path, *, as_json: bool) -> None:
+    """Show, lane by lane, what was produced, evicted, and still waits."""
+    from edge_agent.status import read_outbox
+
+    report = read_outbox(_read(config_path), config_path)
+    _print(report, report.lines(), as_json=as_json)
+
+
+@cli.command()
+@CONFIG_OPTION
+@JSON_OPTION
+def doctor(config_path: Path, *, as_json: bool) -> None:
+    """Check what the agent needs, one line a check, each with its cure."""
+    from edge_agent.doctor import examine
+
+    findings = examine(_read(config_path), config_path)
+    lines = [finding.line() for finding in findings]
+    _print(findings, lines, as_json=as_json)
+    if not all(finding.ok for finding in findings):
+        sys.exit(ExitCode.FAILED)
+
+
+def main() -> None:
+    """Run the command line; entry point of ``edge-agent``."""
+    try:
+        cli()
+    except ShoalError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+
+
+def _read(config_path: Path) -> "AgentConfig":
+    from edge_agent.config import read_agent_config
+
+    return read_agent_config(config_path)
+
+
+def _socket_of(config_path: Path) -> Path:
+    from edge_agent.status import socket_path
+
+    return socket_path(_read(config_path), config_path)
+
+
+def _print(document: object, lines: list[str], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(document).decode())
+    else:
+        click.echo("\n".join(lines))

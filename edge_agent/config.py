@@ -1,0 +1,117 @@
+"""The device's configuration: one TOML file, every limit with its unit."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from edge_agent.base.settings import read_settings
+from edge_agent.wire.topics import Lane
+from edge_agent.wire.types import DeviceId, Labels, Name, Strict
+
+Bytes = Annotated[int, Meta(ge=4096)]
+Positive = Annotated[float, Meta(gt=0)]
+
+
+class DeviceConfig(Strict, frozen=True, kw_only=True):
+    """Who the device is. ``labels`` are shown by the hub and name its cohort."""
+
+    id: DeviceId
+    state_dir: str = "state"
+    hardware: str = ""
+    labels: Labels = {}
+
+
+class BrokerConfig(Strict, frozen=True, kw_only=True):
+    """The MQTT broker. Plaintext is for loopback only, unless ``allow_plaintext``."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 1883
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    allow_plaintext: bool = False
+
+
+class TrustConfig(Strict, frozen=True, kw_only=True):
+    """The TUF root that the device trusts at first: the hub's ``root.json``."""
+
+    root: str
+
+
+class OutboxConfig(Strict, frozen=True, kw_only=True):
+    """Commit and send sizes, and the space each lane may take on disk."""
+
+    batch_records: Annotated[int, Meta(ge=1, le=256)] = 32
+    batch_s: Positive = 1.0
+    resend_after_s: Positive = 10.0
+    alert_bytes: Bytes = 1 << 20
+    state_bytes: Bytes = 1 << 20
+    metric_bytes: Bytes = 16 << 20
+    sample_bytes: Bytes = 16 << 20
+
+    def budget(self, lane: Lane) -> int:
+        """Return the byte budget of a lane."""
+        return {
+            Lane.ALERT: self.alert_bytes,
+            Lane.STATE: self.state_bytes,
+            Lane.METRIC: self.metric_bytes,
+            Lane.SAMPLE: self.sample_bytes,
+        }[lane]
+
+
+class ProfileConfig(Strict, frozen=True, kw_only=True):
+    """When a profile window closes: by rows or by age, whichever is first."""
+
+    window_rows: Annotated[int, Meta(ge=16, le=1_000_000)] = 140
+    window_s: Positive = 300.0
+
+
+class ConsentConfig(Strict, frozen=True, kw_only=True):
+    """Leave to send raw samples: named, expiring, bounded. Absent: never."""
+
+    name: Name
+    expires_at: datetime
+    max_samples: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+
+
+class SourceConfig(Strict, frozen=True, kw_only=True):
+    """Where samples come from besides the local API.
+
+    ``replay`` plays the recordings of an npz file (one array ``(rows, axes)`` a
+    recording) as the sensor, interleaved, over and over; when the file is replaced it
+    goes on with the new one at its next cycle. ``rate`` is samples per second.
+    """
+
+    kind: Literal["none", "replay"] = "none"
+    path: str = ""
+    rate: Positive = 10.0
+
+
+class HealthConfig(Strict, frozen=True, kw_only=True):
+    """How often the device reports its health."""
+
+    period_s: Positive = 30.0
+
+
+class AgentConfig(Strict, frozen=True, kw_only=True):
+    """The whole of ``agent.toml``."""
+
+    device: DeviceConfig
+    trust: TrustConfig
+    broker: BrokerConfig = BrokerConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    profile: ProfileConfig = ProfileConfig()
+    consent: ConsentConfig | None = None
+    source: SourceConfig = SourceConfig()
+    health: HealthConfig = HealthConfig()
+    fallback: str = ""
+    """Label to answer when no model can (``served_by: rule``). Empty: an error."""
+
+
+def read_agent_config(path: Path) -> AgentConfig:
+    """Read ``agent.toml``; relative paths in it are relative to its folder.
+
+    Raises:
+        SettingsError: It is missing or not valid.
+    """
+    return read_settings(path, AgentConfig, prefix="SHOAL_AGENT")

@@ -1,0 +1,145 @@
+"""``edge-agent doctor``: what the agent needs from this machine, one finding a check.
+
+No finding changes anything, except that the state folder is made where it is missing.
+"""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.config import AgentConfig
+from edge_agent.errors import LinkError
+from edge_agent.link.mqtt import refuse_plaintext
+
+MIN_FREE_BYTES = 64 << 20
+EARLIEST_WALL = 1_735_689_600.0  # 2025-01-01: no clock of ours is before its release
+CONNECT_S = 3.0
+IMPORT_S = 60.0
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One check: whether it holds, what was seen, and what to do where it fails."""
+
+    check: str
+    ok: bool
+    seen: str
+    cure: str = ""
+
+    def line(self) -> str:
+        """Return the finding as one line of text."""
+        mark = "ok  " if self.ok else "FAIL"
+        cure = f" -> {self.cure}" if self.cure and not self.ok else ""
+        return f"{mark}  {self.check}: {self.seen}{cure}"
+
+
+def examine(config: AgentConfig, config_path: Path) -> list[Finding]:
+    """Return every finding."""
+    folder = config_path.resolve().parent
+    state_dir = folder / config.device.state_dir
+    checks: list[Callable[[], Finding]] = [
+        lambda: _state_folder(state_dir),
+        lambda: _root_file(folder / config.trust.root),
+        _runtime,
+        lambda: _broker(config),
+        lambda: _disk(state_dir),
+        _clock,
+    ]
+    return [check() for check in checks]
+
+
+def _state_folder(state_dir: Path) -> Finding:
+    probe = state_dir / ".doctor"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        return Finding(
+            check="state folder",
+            ok=False,
+            seen=str(error),
+            cure="set device.state_dir to a folder that the agent may write",
+        )
+    return Finding(check="state folder", ok=True, seen=f"{state_dir} is writable")
+
+
+def _root_file(path: Path) -> Finding:
+    try:
+        size = len(path.read_bytes())
+    except OSError as error:
+        return Finding(
+            check="root of trust",
+            ok=False,
+            seen=str(error),
+            cure="copy the hub's root.json here and set trust.root to it",
+        )
+    return Finding(check="root of trust", ok=size > 0, seen=f"{path}, {size} bytes")
+
+
+def _runtime() -> Finding:
+    # In a process of its own: the command line needs no interpreter.
+    code = "from edge_agent.runtime.litert import runtime_name; print(runtime_name())"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            timeout=IMPORT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(check="runtime", ok=False, seen="its import does not end")
+    lines = (done.stdout or done.stderr).decode(errors="replace").strip().splitlines()
+    return Finding(
+        check="runtime",
+        ok=done.returncode == 0,
+        seen=lines[-1] if lines else f"exit status {done.returncode}",
+        cure="install the interpreter: pip install 'shoal[agent]'",
+    )
+
+
+def _broker(config: AgentConfig) -> Finding:
+    address = (config.broker.host, config.broker.port)
+    name = f"{address[0]}:{address[1]}"
+    try:
+        refuse_plaintext(config.broker)
+        socket.create_connection(address, CONNECT_S).close()
+    except LinkError as error:
+        return Finding(check="broker", ok=False, seen=error.text, cure=error.cure)
+    except OSError as error:
+        return Finding(
+            check="broker",
+            ok=False,
+            seen=f"{name}: {error}",
+            cure="start the broker, or correct broker.host and broker.port",
+        )
+    return Finding(check="broker", ok=True, seen=f"{name} answers")
+
+
+def _disk(state_dir: Path) -> Finding:
+    place = state_dir if state_dir.exists() else state_dir.parent
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        return Finding(check="disk", ok=False, seen=str(error))
+    return Finding(
+        check="disk",
+        ok=free >= MIN_FREE_BYTES,
+        seen=f"{free >> 20} MiB free",
+        cure=f"free at least {MIN_FREE_BYTES >> 20} MiB for artifacts and the outbox",
+    )
+
+
+def _clock() -> Finding:
+    now = time.time()
+    return Finding(
+        check="clock",
+        ok=now >= EARLIEST_WALL,
+        seen=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)),
+        cure="set the clock (NTP): expired metadata cannot be told from fresh",
+    )

@@ -1,0 +1,251 @@
+"""The device's MQTT connection; the only file of the agent that imports paho.
+
+MQTT 3.1.1, persistent session, QoS 1, a retained last will. Invariants: paho never
+holds a backlog (messages are refused while there is no session or ``WINDOW`` of them
+are in flight); paho's thread only enqueues; plaintext goes to loopback only, unless
+the configuration allows it. Reconnecting is paced with full jitter.
+"""
+
+import ipaddress
+import logging
+import queue
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_agent.config import BrokerConfig
+from edge_agent.errors import LinkError
+from edge_agent.link.port import Down, LinkEvent, Received, Up
+
+LINK_EVENT_DROPPED = "link.event_dropped"
+WINDOW = 32
+EVENT_QUEUE = 1024
+CONNECT_TIMEOUT_S = 5.0
+RETRY_FIRST_S = 0.5
+RETRY_MAX_S = 30.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Flight:
+    """Messages of one connection; each count has one writing thread."""
+
+    sent: int = 0
+    done: int = 0
+
+
+class MqttLink:
+    """A broker connection that reconnects until it is stopped."""
+
+    def __init__(
+        self,
+        device: str,
+        config: BrokerConfig,
+        *,
+        subscriptions: Sequence[str],
+        will: tuple[str, bytes],
+    ) -> None:
+        """Prepare a connection; nothing is sent before :meth:`run`.
+
+        Args:
+            device: Device id, which is the MQTT client id.
+            config: The broker.
+            subscriptions: Topic filters to subscribe to at every connection.
+            will: Topic and payload of the retained last will.
+
+        Raises:
+            LinkError: The broker is remote and plaintext is not allowed.
+        """
+        refuse_plaintext(config)
+        self._config = config
+        self._subscriptions = [(topic, 1) for topic in subscriptions]
+        self._events: queue.Queue[LinkEvent] = queue.Queue(EVENT_QUEUE)
+        self._stop = threading.Event()
+        self._lost = threading.Event()
+        self._up = threading.Event()
+        self._flight = _Flight()
+        self._random = random.SystemRandom()
+        self._device = device
+        self._will = will
+        self._client = self._new_client()
+
+    def _new_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._device,
+            clean_session=False,
+            protocol=paho.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(WINDOW)
+        client.max_queued_messages_set(2 * WINDOW)
+        client.will_set(self._will[0], self._will[1], qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        return client
+
+    @property
+    def connected(self) -> bool:
+        """Whether a session is established now."""
+        return self._up.is_set()
+
+    def run(self) -> None:
+        """Connect and reconnect until :meth:`stop`; body of the link's thread."""
+        wait_s = RETRY_FIRST_S
+        while not self._stop.is_set():
+            if self._connect():
+                wait_s = RETRY_FIRST_S
+                self._lost.wait()
+                self._client.loop_stop()
+            if self._stop.wait(self._random.uniform(0.05, wait_s)):
+                break
+            wait_s = min(wait_s * 2, RETRY_MAX_S)
+
+    def stop(self, last: tuple[str, bytes] | None = None) -> None:
+        """Say goodbye with a last retained message, disconnect, end :meth:`run`."""
+        self._stop.set()
+        if last is not None and self.connected:
+            info = self._client.publish(last[0], last[1], qos=1, retain=True)
+            self._wait_published(info)
+        self._client.disconnect()
+        self._lost.set()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Hand a message to the broker with QoS 1; ``False``: not taken."""
+        # No lock here: paho holds one of its own while it calls on_publish.
+        flight = self._flight
+        if not self.connected or flight.sent - flight.done >= WINDOW:
+            return False
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return False
+        flight.sent += 1
+        return True
+
+    def poll(self, timeout_s: float) -> LinkEvent | None:
+        """Return the next event, or ``None`` when there is none in time."""
+        try:
+            return self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def _connect(self) -> bool:
+        # A new client each time: one that is used again would send what it had in
+        # flight once more, and the relay decides what is sent.
+        self._lost.clear()
+        self._flight = _Flight()
+        self._client = self._new_client()
+        try:
+            self._client.connect(
+                self._config.host, self._config.port, keepalive=self._config.keepalive_s
+            )
+        except (OSError, ValueError) as error:
+            self._put(Down(reason=str(error)))
+            return False
+        self._client.loop_start()
+        return True
+
+    def _wait_published(self, info: paho.MQTTMessageInfo) -> None:
+        try:
+            info.wait_for_publish(timeout=1.0)
+        except (RuntimeError, ValueError):
+            return
+
+    def _put(self, event: LinkEvent) -> None:
+        try:
+            self._events.put_nowait(event)
+        except queue.Full:
+            log.warning(LINK_EVENT_DROPPED, extra={"kind": type(event).__name__})
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _userdata: Any,  # noqa: ANN401 - paho's interface
+        _flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._put(Down(reason=str(reason)))
+            self._lost.set()
+            return
+        client.subscribe(self._subscriptions)
+        self._up.set()
+        self._put(Up())
+
+    def _on_connect_fail(
+        self,
+        _client: paho.Client,
+        _userdata: Any,  # noqa: ANN401 - paho's interface
+    ) -> None:
+        self._lose("connection failed")
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _userdata: Any,  # noqa: ANN401 - paho's interface
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._lose(str(reason))
+
+    def _lose(self, reason: str) -> None:
+        self._up.clear()
+        self._put(Down(reason=reason))
+        self._lost.set()
+
+    def _on_message(
+        self,
+        _client: paho.Client,
+        _userdata: Any,  # noqa: ANN401 - paho's interface
+        message: paho.MQTTMessage,
+    ) -> None:
+        self._put(Received(topic=message.topic, payload=bytes(message.payload)))
+
+    def _on_publish(
+        self,
+        _client: paho.Client,
+        _userdata: Any,  # noqa: ANN401 - paho's interface
+        _mid: int,
+        _reason: ReasonCode,
+        _properties: Properties,
+    ) -> None:
+        self._flight.done += 1
+
+
+def refuse_plaintext(config: BrokerConfig) -> None:
+    """Refuse to speak plaintext over a network, unless the configuration allows it.
+
+    Raises:
+        LinkError: The broker is not on this machine (AGENT-LINK-001).
+    """
+    if config.allow_plaintext or is_loopback(config.host):
+        return
+    raise LinkError(
+        "AGENT-LINK-001",
+        f"the broker {config.host} is on a network and the link is not encrypted",
+        cure="use a TLS tunnel on this machine, or set broker.allow_plaintext = true",
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address means this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,135 @@
+"""The relay thread: one loop that receives, sends, and keeps the twin up to date.
+
+It logs once when the link goes and once when it returns, and goes on without the
+database for as long as the disk is full. Messages for others go to ``deliver``, which
+must not block for long.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.base.clock import Clock
+from edge_agent.config import AgentConfig
+from edge_agent.errors import StoreError
+from edge_agent.link.port import Down, Link, Received, Up
+from edge_agent.link.relay import Relay
+from edge_agent.link.twin import CommandReceived, Desired, Twin
+from edge_agent.store.outbox import Outbox
+from edge_agent.store.slots import SlotStore
+from edge_agent.wire.control import Ack, Reported, TufBundle
+
+LINK_UP = "link.up"
+LINK_DOWN = "link.down"
+STORE_FAILED = "store.failed"
+LINK_STATE = "link_up"
+POLL_S = 0.1
+DRAIN_S = 5.0
+STORE_PAUSE_S = 1.0
+
+log = logging.getLogger(__name__)
+Delivery = Desired | CommandReceived | TufBundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPorts:
+    """What the session asks of the rest of the agent."""
+
+    deliver: Callable[[Delivery], None]
+    reported: Callable[[], Reported]
+    """The twin as it is now."""
+
+
+class LinkSession:
+    """Everything that goes over the link of one agent."""
+
+    def __init__(
+        self, config: AgentConfig, link: Link, twin: Twin, clock: Clock, *, boot: str
+    ) -> None:
+        """Wire it up; :meth:`run` is the body of the relay thread."""
+        self._config = config
+        self._link = link
+        self._twin = twin
+        self._clock = clock
+        self._boot = boot
+        self._leave = threading.Event()
+        self._report_due = threading.Event()
+        self._up: bool | None = None
+
+    def report_soon(self) -> None:
+        """Have the reported twin published; any thread may call it."""
+        self._report_due.set()
+
+    def leave(self) -> None:
+        """Send what is left for at most ``DRAIN_S`` and end :meth:`run`."""
+        self._leave.set()
+
+    def run(self, database: Path, ports: SessionPorts) -> None:
+        """Receive and send until :meth:`leave`.
+
+        Raises:
+            StoreError: The database cannot be opened at all.
+        """
+        outbox = Outbox(database, self._boot, self._config.outbox)
+        slots = SlotStore(database)
+        relay = Relay(
+            self._config.device.id,
+            outbox,
+            self._link,
+            self._clock,
+            resend_after_s=self._config.outbox.resend_after_s,
+        )
+        deadline = float("inf")
+        while self._clock.mono() < deadline:
+            try:
+                self._once(relay, slots, ports)
+                if self._leave.is_set():
+                    deadline = min(deadline, self._clock.mono() + DRAIN_S)
+                    if not self._link.connected or not outbox.streams():
+                        break
+            except StoreError as error:
+                log.warning(STORE_FAILED, extra={"error": str(error)})
+                if self._leave.wait(STORE_PAUSE_S):
+                    break
+        outbox.close()
+        slots.close()
+
+    def _once(self, relay: Relay, slots: SlotStore, ports: SessionPorts) -> None:
+        event = self._link.poll(POLL_S)
+        if isinstance(event, Up):
+            self._note(slots, up=True, reason="")
+            relay.on_up()
+            birth = self._twin.birth(self._clock.wall())
+            self._link.publish(self._twin.presence_topic, birth, retain=True)
+            self._report_due.set()
+        elif isinstance(event, Down):
+            self._note(slots, up=False, reason=event.reason)
+        elif isinstance(event, Received):
+            message = self._twin.decode(event.topic, event.payload)
+            if isinstance(message, Ack):
+                relay.on_ack(message)
+            elif message is not None:
+                ports.deliver(message)
+        self._publish_twin(ports)
+        relay.pump()
+
+    def _publish_twin(self, ports: SessionPorts) -> None:
+        if not self._report_due.is_set() or not self._link.connected:
+            return
+        self._report_due.clear()
+        payload = self._twin.reported(ports.reported())
+        if not self._link.publish(self._twin.reported_topic, payload, retain=True):
+            self._report_due.set()
+
+    def _note(self, slots: SlotStore, *, up: bool, reason: str) -> None:
+        if up == self._up:
+            return
+        self._up = up
+        broker = f"{self._config.broker.host}:{self._config.broker.port}"
+        if up:
+            log.info(LINK_UP, extra={"broker": broker})
+        else:
+            log.warning(LINK_DOWN, extra={"broker": broker, "reason": reason})
+        slots.write_number(LINK_STATE, float(up))

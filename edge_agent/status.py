@@ -1,0 +1,156 @@
+"""What ``edge-agent status`` and ``outbox stats`` read: the database and the worker.
+
+Reading never changes anything, and works whether the agent runs or not.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.base.exit_codes import ExitCode
+from edge_agent.config import AgentConfig
+from edge_agent.errors import AgentError, WorkerError
+from edge_agent.heartbeat import SOCKET_FILE, WorkerPort
+from edge_agent.link.session import LINK_STATE
+from edge_agent.store.db import DB_FILE
+from edge_agent.store.lock import is_locked
+from edge_agent.store.outbox import LaneStats, Outbox, Produced
+from edge_agent.store.slots import SlotStore
+
+
+class NoStateError(AgentError):
+    """The agent has never run with this configuration."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the device does now."""
+
+    device: str
+    running: bool
+    link: str
+    answering: int
+    """Release that answers requests now; 0: none, or the worker does not answer."""
+    sha256: str
+    active: int
+    previous: int
+    candidate: int
+    phase: str
+    assignment_seq: int
+    quarantined: tuple[int, ...]
+    code: str
+    detail: str
+    pending: dict[str, int]
+    evicted: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """Return the status as text."""
+        waiting = ", ".join(f"{lane} {n}" for lane, n in self.pending.items() if n)
+        lines = [
+            f"device       {self.device}",
+            f"agent        {'running' if self.running else 'stopped'}",
+            f"link         {self.link}",
+            f"answering    {_release(self.answering)} {self.sha256[:12]}".rstrip(),
+            f"slots        active {self.active}, previous {self.previous}",
+            f"update       {self.phase}, assignment {self.assignment_seq}",
+            f"outbox       {waiting or 'empty'}",
+        ]
+        if self.code:
+            lines.append(f"last failure {self.code}: {self.detail}")
+        if self.quarantined:
+            lines.append(f"quarantined  {', '.join(map(str, self.quarantined))}")
+        return lines
+
+
+class OutboxReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the outbox holds by lane, and how far every stream has come."""
+
+    lanes: dict[str, LaneStats]
+    streams: list[Produced]
+
+    def lines(self) -> list[str]:
+        """Return the lanes as a table."""
+        head = f"{'lane':<8}{'pending':>10}{'bytes':>12}{'evicted':>10}{'produced':>10}"
+        return [head] + [
+            f"{name:<8}{lane.pending:>10}{lane.pending_bytes:>12}"
+            f"{lane.evicted:>10}{lane.produced:>10}"
+            for name, lane in self.lanes.items()
+        ]
+
+
+def socket_path(config: AgentConfig, config_path: Path) -> Path:
+    """Return the path of the local API's socket."""
+    return config_path.resolve().parent / config.device.state_dir / SOCKET_FILE
+
+
+def read_status(config: AgentConfig, config_path: Path) -> Status:
+    """Return the device's status.
+
+    Raises:
+        NoStateError: The agent has never run here.
+        StoreError: The database cannot be read.
+    """
+    database = _database(config, config_path)
+    store = SlotStore(database)
+    try:
+        slots = store.read()
+        link_up = store.read_number(LINK_STATE) > 0
+    finally:
+        store.close()
+    lanes = read_outbox(config, config_path).lanes
+    running = is_locked(database.parent)
+    worker = WorkerPort(database.with_name(SOCKET_FILE))
+    if running:
+        try:
+            worker.figures()
+        except WorkerError:
+            worker.forget()
+    link = ("up" if link_up else "down") if running else "off"
+    return Status(
+        device=config.device.id,
+        running=running,
+        link=link,
+        answering=worker.loaded.release,
+        sha256=worker.loaded.sha256,
+        active=slots.active,
+        previous=slots.previous,
+        candidate=slots.candidate,
+        phase=slots.phase,
+        assignment_seq=slots.seq,
+        quarantined=slots.quarantined,
+        code=slots.code,
+        detail=slots.detail,
+        pending={lane: stats.pending for lane, stats in lanes.items()},
+        evicted={lane: stats.evicted for lane, stats in lanes.items()},
+    )
+
+
+def read_outbox(config: AgentConfig, config_path: Path) -> OutboxReport:
+    """Return the outbox's figures.
+
+    Raises:
+        NoStateError: The agent has never run here.
+        StoreError: The database cannot be read.
+    """
+    outbox = Outbox(_database(config, config_path), "", config.outbox)
+    try:
+        lanes = {lane.value: stats for lane, stats in outbox.stats().items()}
+        return OutboxReport(lanes=lanes, streams=outbox.produced())
+    finally:
+        outbox.close()
+
+
+def _database(config: AgentConfig, config_path: Path) -> Path:
+    path = config_path.resolve().parent / config.device.state_dir / DB_FILE
+    if not path.exists():
+        raise NoStateError(
+            "AGENT-CLI-001",
+            f"there is no agent's database {path}",
+            cure="start the agent once: edge-agent run",
+        )
+    return path
+
+
+def _release(number: int) -> str:
+    return f"release {number}" if number else "no release"

@@ -1,0 +1,287 @@
+"""Composition root of ``edge-agent run``: everything of the device but inference.
+
+It decides what runs in which thread and in which order things stop. It owns the state
+folder (one agent a folder), the boot id, the broker connection, the relay, the updates
+and the worker process, and it never imports an interpreter, so no model can kill it.
+Without a broker it goes on and says so once. A thread that dies takes the process
+down with exit code 1: whoever started it starts it again.
+
+Threads: ``main`` (heartbeat), ``link`` (connecting), ``relay`` (sending, receiving),
+``update`` (activations, commands), ``worker`` (watching the child).
+"""
+
+import contextlib
+import logging
+import queue
+import secrets
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_agent.base.clock import SystemClock
+from edge_agent.base.exit_codes import ExitCode
+from edge_agent.child import ChildHooks, WorkerChild, worker_command
+from edge_agent.config import AgentConfig
+from edge_agent.errors import AgentError, StoreError, WorkerError
+from edge_agent.heartbeat import SOCKET_FILE, Heartbeat, WorkerPort
+from edge_agent.link.birth import describe_device
+from edge_agent.link.mqtt import MqttLink
+from edge_agent.link.session import Delivery, LinkSession, SessionPorts
+from edge_agent.link.twin import CommandReceived, Desired, Twin
+from edge_agent.store.db import DAMAGED, DB_FILE, open_or_set_aside
+from edge_agent.store.lock import take_lock
+from edge_agent.store.outbox import Outbox
+from edge_agent.store.slots import Slots, SlotStore
+from edge_agent.update.service import (
+    AssignmentCame,
+    CommandCame,
+    CrashLoop,
+    UpdatePorts,
+    UpdateService,
+    UpdateSettings,
+)
+from edge_agent.update.states import Phase
+from edge_agent.wire.control import Reported, TufVersions
+from edge_agent.wire.records import AnyRecord, EventRecord
+
+AGENT_STARTED = "agent.started"
+AGENT_STOPPED = "agent.stopped"
+DATABASE_SET_ASIDE = "store.set_aside"
+STORE_FAILED = "store.failed"
+THREAD_DIED = "thread.died"
+
+MAIN_POLL_S = 0.25
+STORE_PAUSE_S = 1.0
+CRASH_WAIT_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """One agent process."""
+
+    def __init__(self, config: AgentConfig, config_path: Path) -> None:
+        """Lock the state folder, open the database, prepare; nothing runs yet.
+
+        Raises:
+            AgentError: The state folder is in use or not writable, the root cannot be
+                read, or the broker may not be spoken to.
+        """
+        path = config_path.resolve()
+        self._config = config
+        self._state_dir = path.parent / config.device.state_dir
+        self._database = self._state_dir / DB_FILE
+        self._clock = SystemClock()
+        self._boot = secrets.token_hex(8)
+        self._stop = threading.Event()
+        self._failed = False
+        self._events: queue.SimpleQueue[AnyRecord] = queue.SimpleQueue()
+        self._tuf = TufVersions()
+        root = read_root(path.parent / config.trust.root)
+        now = self._clock.wall()
+        self._twin = Twin(describe_device(config, self._boot, now))
+        self._link = MqttLink(
+            config.device.id,
+            config.broker,
+            subscriptions=self._twin.subscriptions,
+            will=(self._twin.presence_topic, self._twin.death(now)),
+        )
+        self._lock = take_lock(self._state_dir)
+        self._slots = self._open_database()
+        self._worker = WorkerPort(self._state_dir / SOCKET_FILE)
+        self._session = LinkSession(
+            config, self._link, self._twin, self._clock, boot=self._boot
+        )
+        self._updates = UpdateService(
+            UpdateSettings(
+                device=config.device.id,
+                boot=self._boot,
+                state_dir=self._state_dir,
+                database=self._database,
+                root=root,
+                outbox=config.outbox,
+            ),
+            UpdatePorts(
+                worker=self._worker,
+                carry_out=self._worker.carry_out,
+                on_change=self._on_change,
+            ),
+            self._clock,
+        )
+        hooks = ChildHooks(on_death=self._on_death, on_crash_loop=self._on_crash_loop)
+        self._child = WorkerChild(worker_command(path, self._boot), self._clock, hooks)
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT; return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        log.info(
+            AGENT_STARTED, extra={"device": self._config.device.id, "boot": self._boot}
+        )
+        if self._slots.phase in {Phase.ACTIVATE, Phase.PROBATION}:
+            self._child.mark_activation()
+        ports = SessionPorts(deliver=self._deliver, reported=self._reported)
+        bodies: dict[str, Callable[[], None]] = {
+            "link": self._link.run,
+            "relay": lambda: self._session.run(self._database, ports),
+            "update": self._updates.run,
+            "worker": self._child.run,
+        }
+        threads = {
+            name: threading.Thread(target=self._guard, args=(name, body), name=name)
+            for name, body in bodies.items()
+        }
+        for thread in threads.values():
+            thread.start()
+        self._guard("main", self._beat)
+        self._wind_down(threads)
+        self._lock.close()
+        log.info(AGENT_STOPPED, extra={"boot": self._boot})
+        return ExitCode.FAILED if self._failed else ExitCode.OK
+
+    def _guard(self, name: str, body: Callable[[], None]) -> None:
+        try:
+            body()
+        except Exception:
+            self._failed = True
+            log.exception(THREAD_DIED, extra={"body": name})
+            self._stop.set()
+
+    def _wind_down(self, threads: dict[str, threading.Thread]) -> None:
+        """End the others: the worker first, as it flushes its last window."""
+        self._updates.stop()
+        self._child.stop()
+        threads["worker"].join()
+        threads["update"].join()
+        self._guard("main", self._append_last_events)
+        self._session.leave()
+        threads["relay"].join()
+        death = self._twin.death(self._clock.wall())
+        self._link.stop((self._twin.presence_topic, death))
+        threads["link"].join()
+
+    def _beat(self) -> None:
+        """Report health until told to stop."""
+        outbox = Outbox(self._database, self._boot, self._config.outbox)
+        heartbeat = Heartbeat(self._worker, self._child, self._clock)
+        due = self._clock.mono() + min(1.0, self._config.health.period_s)
+        while not self._stop.wait(MAIN_POLL_S):
+            self._look_at_worker()
+            try:
+                self._append_events(outbox)
+                if self._clock.mono() >= due:
+                    due = self._clock.mono() + self._config.health.period_s
+                    outbox.append([heartbeat.measure(outbox.stats())])
+                    self._session.report_soon()
+            except StoreError as error:
+                log.warning(STORE_FAILED, extra={"error": str(error)})
+                self._stop.wait(STORE_PAUSE_S)
+        outbox.close()
+
+    def _look_at_worker(self) -> None:
+        """Ask a worker that has just started what it has loaded."""
+        before = self._worker.loaded
+        if before.release == self._slots.active:
+            return
+        with contextlib.suppress(WorkerError):
+            self._worker.stats()
+            if self._worker.loaded.release != before.release:
+                self._session.report_soon()
+
+    def _append_last_events(self) -> None:
+        with contextlib.suppress(StoreError):
+            outbox = Outbox(self._database, self._boot, self._config.outbox)
+            self._append_events(outbox)
+            outbox.close()
+
+    def _append_events(self, outbox: Outbox) -> None:
+        while not self._events.empty():
+            outbox.append([self._events.get()])
+
+    def _reported(self) -> Reported:
+        loaded = self._worker.loaded
+        return Reported(
+            device=self._config.device.id,
+            boot=self._boot,
+            version=0,
+            at=self._clock.wall(),
+            release=loaded.release,
+            sha256=loaded.sha256,
+            previous=self._slots.previous,
+            phase=self._slots.phase,
+            assignment_seq=self._slots.seq,
+            tuf=self._tuf,
+            quarantined=list(self._slots.quarantined),
+        )
+
+    def _deliver(self, message: Delivery) -> None:
+        if isinstance(message, Desired):
+            self._updates.offer(AssignmentCame(envelope=message.envelope))
+        elif isinstance(message, CommandReceived):
+            self._updates.offer(CommandCame(envelope=message.envelope))
+        else:
+            self._updates.offer(message)
+
+    def _on_change(self, slots: Slots, tuf: TufVersions) -> None:
+        entered = self._slots.phase != slots.phase
+        self._slots, self._tuf = slots, tuf
+        if entered and slots.phase == Phase.ACTIVATE:
+            self._child.mark_activation()
+        self._session.report_soon()
+
+    def _on_death(self, status: int) -> None:
+        self._worker.forget()
+        self._session.report_soon()
+        self._events.put(
+            EventRecord(
+                at=self._clock.wall(),
+                code="AGENT-WORKER-002",
+                severity="warning",
+                text=f"the inference worker died (status {status}) and is restarted",
+                facts={"restarts": str(self._child.restarts)},
+            )
+        )
+
+    def _on_crash_loop(self) -> None:
+        message = CrashLoop()
+        self._updates.offer(message)
+        message.done.wait(CRASH_WAIT_S)
+
+    def _open_database(self) -> Slots:
+        """Open, migrate or set aside the database; return the slot row."""
+        conn, aside = open_or_set_aside(self._database, int(self._clock.wall()))
+        conn.close()
+        store = SlotStore(self._database, self._boot, self._config.outbox)
+        try:
+            if aside is None:
+                return store.read()
+            log.error(DATABASE_SET_ASIDE, extra={"moved_to": str(aside)})
+            self._events.put(
+                EventRecord(
+                    at=self._clock.wall(),
+                    code=DAMAGED,
+                    severity="critical",
+                    text=f"the database was damaged and set aside as {aside.name};"
+                    " records that were not sent yet are in that file only",
+                )
+            )
+            return store.restore()
+        finally:
+            store.close()
+
+
+def read_root(path: Path) -> bytes:
+    """Read the provisioned root of trust.
+
+    Raises:
+        AgentError: It cannot be read (AGENT-TRUST-001).
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise AgentError(
+            "AGENT-TRUST-001",
+            f"the root of trust cannot be read: {error}",
+            cure="copy the hub's root.json to the device and set trust.root to it",
+        ) from error

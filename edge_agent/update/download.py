@@ -1,0 +1,172 @@
+"""Fetching one artifact by its digest, so that a power cut costs only the last chunk.
+
+The part that is there is hashed and the rest asked for with ``Range``. A file gets its
+final name only when length and digest are right, and after it is on disk. The server
+is not trusted with anything: it can neither send more than was signed for nor
+something else.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from edge_agent.errors import UpdateError
+from edge_agent.store.artifacts import ArtifactStore
+from edge_agent.store.disk import disk_error, sync_folder
+from edge_agent.wire.manifest import FileRef
+
+if TYPE_CHECKING:
+    import httpx
+
+CHUNK_BYTES = 64 << 10
+TIMEOUT_S = 10.0
+SPARE_BYTES = 1 << 20
+_OK, _PARTIAL, _BAD_RANGE = 200, 206, 416
+
+
+class InterruptedDownloadError(UpdateError):
+    """Something more urgent came up; the part that is there is kept."""
+
+
+def fetch_artifact(
+    base_url: str,
+    file: FileRef,
+    store: ArtifactStore,
+    *,
+    interrupted: Callable[[], bool],
+) -> None:
+    """Fetch an artifact unless it is there already.
+
+    Args:
+        base_url: The hub's address; ``/artifacts/{sha256}`` is added.
+        file: What to fetch.
+        store: Where it goes.
+        interrupted: Asked after every chunk; true ends the download for now.
+
+    Raises:
+        InterruptedDownloadError: It was asked to stop.
+        UpdateError: The server cannot be reached (retryable), the disk is too full,
+            or what came is not what was signed.
+        StoreError: The disk cannot be written.
+    """
+    if store.has(file):
+        return
+    part = store.part_path(file.sha256)
+    _check_space(part, file)
+    url = f"{base_url.rstrip('/')}/artifacts/{file.sha256}"
+    try:
+        _download(url, file, part, interrupted)
+        part.replace(store.path(file.sha256))
+        sync_folder(part.parent)
+    except OSError as error:
+        raise disk_error(error) from error
+
+
+def _check_space(part: Path, file: FileRef) -> None:
+    needed = file.bytes + file.bytes // 10 + SPARE_BYTES
+    free = shutil.disk_usage(part.parent).free
+    if free < needed:
+        raise UpdateError(
+            "AGENT-UPDATE-021",
+            f"{file.name} needs {needed} bytes of disk, {free} are free",
+            cure="free disk space on the device",
+        )
+
+
+def _download(
+    url: str, file: FileRef, part: Path, interrupted: Callable[[], bool]
+) -> None:
+    digest = hashlib.sha256()
+    with part.open("ab+") as out:
+        have = _hash_part(out, digest, file)
+        if have < file.bytes:
+            _stream(url, file, (out, digest, have), interrupted)
+        out.flush()
+        os.fsync(out.fileno())
+        size = out.tell()
+    if size != file.bytes or digest.hexdigest() != file.sha256:
+        part.unlink()
+        raise UpdateError(
+            "AGENT-UPDATE-023",
+            f"{file.name} is not what was signed: digest differs",
+            # What an earlier attempt left may be to blame: the whole is tried once.
+            retryable=have > 0,
+        )
+
+
+def _hash_part(out: BinaryIO, digest: "hashlib._Hash", file: FileRef) -> int:
+    """Hash what an earlier attempt left; more than the file's length is thrown away."""
+    out.seek(0)
+    have = 0
+    while chunk := out.read(CHUNK_BYTES):
+        digest.update(chunk)
+        have += len(chunk)
+    if have <= file.bytes:
+        return have
+    out.truncate(0)
+    raise UpdateError(
+        "AGENT-UPDATE-022", f"{file.name} is longer than was signed", retryable=True
+    )
+
+
+def _stream(
+    url: str,
+    file: FileRef,
+    state: "tuple[BinaryIO, hashlib._Hash, int]",
+    interrupted: Callable[[], bool],
+) -> None:
+    import httpx  # 17 MiB that a device needs only while it downloads
+
+    out, digest, have = state
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        with (
+            httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client,
+            client.stream("GET", url, headers=headers) as response,
+        ):
+            _check_response(response, file, out, have=have)
+            for chunk in response.iter_raw(CHUNK_BYTES):
+                have += len(chunk)
+                if have > file.bytes:
+                    raise UpdateError(
+                        "AGENT-UPDATE-022", f"{file.name} is longer than was signed"
+                    )
+                digest.update(chunk)
+                out.write(chunk)
+                if interrupted():
+                    raise InterruptedDownloadError(
+                        "AGENT-UPDATE-025", "interrupted", retryable=True
+                    )
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UpdateError(
+            "AGENT-UPDATE-020",
+            f"{file.name} cannot be fetched: {str(error) or type(error).__name__}",
+            retryable=True,
+        ) from error
+    if have < file.bytes:
+        raise UpdateError(
+            "AGENT-UPDATE-020", f"{file.name} ended early", retryable=True
+        )
+
+
+def _check_response(
+    response: "httpx.Response", file: FileRef, out: BinaryIO, *, have: int
+) -> None:
+    """Accept the rest of the file only; anything else starts anew next time."""
+    if have == 0 and response.status_code == _OK:
+        return
+    start = response.headers.get("Content-Range", "")
+    if response.status_code == _PARTIAL and start.startswith(f"bytes {have}-"):
+        return
+    if response.status_code in {_OK, _PARTIAL, _BAD_RANGE}:
+        out.truncate(0)
+    raise UpdateError(
+        "AGENT-UPDATE-024",
+        f"the server answered {response.status_code} for {file.name}",
+        retryable=True,
+    )

@@ -1,0 +1,273 @@
+"""The work of each phase; every one may be done twice without harm.
+
+Each returns what happened (an event of the machine), or that it must be called again.
+A failure with a known cause is a value with a stable code, never an exception.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_agent.errors import StoreError, UpdateError, WorkerError
+from edge_agent.store.artifacts import ArtifactStore
+from edge_agent.store.slots import Figures, Slots
+from edge_agent.update.download import InterruptedDownloadError, fetch_artifact
+from edge_agent.update.machine import Happened
+from edge_agent.update.metadata import Trust
+from edge_agent.update.probation import Evidence, Verdict, decide
+from edge_agent.update.selftest import spawn_self_test
+from edge_agent.update.states import Event, Phase
+from edge_agent.update.verify import check_files, check_targets, read_manifest
+from edge_agent.wire.control import Assignment
+from edge_agent.wire.manifest import Release
+from edge_agent.wire.profile import Source
+
+NOT_LOADED = "AGENT-UPDATE-055"
+SELF_TEST_PASSED = "update.self_test_passed"
+WORKER_POLL_S = 0.2
+METADATA_PATIENCE_S = 15.0
+"""How long the metadata of an assignment may come after the assignment itself."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What the worker answers with (release 0: nothing), and why not otherwise."""
+
+    release: int = 0
+    sha256: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFigures:
+    """What the worker answers with now, how it did, and how the one before did."""
+
+    now: Figures
+    before: Figures | None
+
+
+class Worker(Protocol):
+    """What an activation needs of the inference worker."""
+
+    def reload(self) -> Loaded:
+        """Read the slot row again and load what it names.
+
+        Returns:
+            What answers from now on.
+
+        Raises:
+            WorkerError: It does not answer (retryable).
+        """
+        ...
+
+    def figures(self) -> WorkerFigures:
+        """Return the worker's figures.
+
+        Raises:
+            WorkerError: It does not answer (retryable).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """Not finished. ``after_s`` 0: a failure that may pass; wait longer each time."""
+
+    after_s: float = 0.0
+    why: str = ""
+
+
+Outcome = Happened | Again
+
+
+class Phases:
+    """Carries out phases for one device."""
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        trust: Trust,
+        worker: Worker,
+        *,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        """Wire it up; ``interrupted`` tells long work to come to an end."""
+        self.trust = trust
+        self._store = store
+        self._worker = worker
+        self._interrupted = interrupted
+        self._classes: tuple[int, tuple[int, ...]] = (0, ())
+
+    def carry_out(self, state: Slots, now_wall: float, elapsed_s: float) -> Outcome:
+        """Do the work of the present phase.
+
+        Args:
+            state: The journalled state.
+            now_wall: Trusted wall time, for the expiry of metadata.
+            elapsed_s: How long the phase has lasted.
+        """
+        phase = Phase(state.phase)
+        try:
+            if phase is Phase.FETCH_META:
+                return self._fetch_meta(state, now_wall, elapsed_s)
+            if phase is Phase.PROBATION:
+                return self._watch(state, elapsed_s)
+            return self._plain[phase](self, state)
+        except InterruptedDownloadError:
+            return Again(after_s=WORKER_POLL_S, why="interrupted")
+        except (UpdateError, StoreError, WorkerError) as error:
+            if error.retryable:
+                return Again(why=str(error))
+            return Happened(event=Event.FAIL, code=error.code, detail=error.text)
+
+    def _fetch_meta(self, state: Slots, now_wall: float, elapsed_s: float) -> Outcome:
+        self.trust.refresh(None, now_wall)
+        try:
+            self.trust.find(_assignment(state).target)
+        except UpdateError as error:
+            if elapsed_s > METADATA_PATIENCE_S:
+                raise
+            return Again(why=str(error))
+        return _OK
+
+    def _download(self, state: Slots) -> Outcome:
+        release = self._fetch_manifest(_assignment(state))
+        for file in release.bundle.device_files:
+            fetch_artifact(
+                _assignment(state).artifacts_url,
+                file,
+                self._store,
+                interrupted=self._interrupted,
+            )
+        return _OK
+
+    def _fetch_manifest(self, assignment: Assignment) -> Release:
+        """Fetch ``release.json`` by its signed digest and keep its exact bytes."""
+        signed = self.trust.find(assignment.target)
+        fetch_artifact(
+            assignment.artifacts_url,
+            signed,
+            self._store,
+            interrupted=self._interrupted,
+        )
+        data = self._store.read(signed)
+        release = read_manifest(data, assignment)
+        check_targets(release, self.trust)
+        self._store.write_release(release.release, data)
+        return release
+
+    def _verify(self, state: Slots) -> Outcome:
+        release = self._store.read_release(state.candidate)
+        check_files(release, self._store)
+        return _OK
+
+    def _self_test(self, state: Slots) -> Outcome:
+        verdict = spawn_self_test(
+            self._store.state_dir, state.candidate, interrupted=self._interrupted
+        )
+        if verdict is None:
+            return Again(after_s=WORKER_POLL_S, why="interrupted")
+        if not verdict.ok:
+            return Happened(event=Event.FAIL, code=verdict.code, detail=verdict.detail)
+        log.info(
+            SELF_TEST_PASSED,
+            extra={"release": state.candidate, "latency_us": verdict.latency_us},
+        )
+        return Happened(event=Event.OK, baseline=self._baseline(state))
+
+    def _baseline(self, state: Slots) -> Figures | None:
+        try:
+            figures = self._worker.figures().now
+        except WorkerError:
+            return None
+        return figures if figures.release == state.active else None
+
+    def _activate(self, state: Slots) -> Outcome:
+        loaded = self._worker.reload()
+        if loaded.release == state.active:
+            return _OK
+        return Happened(
+            event=Event.FAIL,
+            code=NOT_LOADED,
+            detail=f"the worker answers with release {loaded.release} instead: "
+            f"{loaded.problem}",
+        )
+
+    def _watch(self, state: Slots, elapsed_s: float) -> Outcome:
+        try:
+            figures = self._worker.figures()
+        except WorkerError as error:
+            return Again(after_s=WORKER_POLL_S, why=str(error))
+        if figures.now.release != state.active:
+            return self._activate(state)
+        before = figures.before
+        if before is None or before.release != state.previous:
+            before = state.baseline
+        evidence = Evidence(
+            now=figures.now,
+            before=before,
+            reference=self._reference_classes(state.active),
+            elapsed_s=elapsed_s,
+        )
+        judgement = decide(evidence, _assignment(state).probation)
+        if judgement.verdict is Verdict.WAIT:
+            return Again(after_s=WORKER_POLL_S)
+        passed = judgement.verdict is Verdict.PASS
+        return Happened(
+            event=Event.OK if passed else Event.FAIL,
+            code=judgement.code,
+            detail=judgement.detail,
+        )
+
+    def _reference_classes(self, release: int) -> tuple[int, ...]:
+        if self._classes[0] != release:
+            reference = self._store.load_release(release).reference
+            found = [
+                tuple(counts)
+                for channel, counts in zip(
+                    reference.channels, reference.data.counts, strict=True
+                )
+                if channel.source is Source.CLASS
+            ]
+            self._classes = (release, found[0] if found else ())
+        return self._classes[1]
+
+    def _commit(self, state: Slots) -> Outcome:
+        self._store.prune({state.active, state.previous} - {0})
+        return _OK
+
+    def _roll_back(self, state: Slots) -> Outcome:
+        loaded = self._worker.reload()
+        if loaded.release == state.active:
+            return _OK
+        return Happened(
+            event=Event.FAIL,
+            code=NOT_LOADED,
+            detail=f"release {state.active} cannot be loaded again: {loaded.problem}",
+        )
+
+    def _safe_mode(self, _state: Slots) -> Outcome:
+        self._worker.reload()
+        return _OK
+
+    _plain = {
+        Phase.DOWNLOAD: _download,
+        Phase.VERIFY: _verify,
+        Phase.SELF_TEST: _self_test,
+        Phase.ACTIVATE: _activate,
+        Phase.COMMIT: _commit,
+        Phase.ROLLBACK: _roll_back,
+        Phase.SAFE_MODE: _safe_mode,
+    }
+
+
+_OK = Happened(event=Event.OK)
+
+
+def _assignment(state: Slots) -> Assignment:
+    if state.assignment is None:
+        raise UpdateError("AGENT-UPDATE-033", "the journal names no assignment")
+    return state.assignment

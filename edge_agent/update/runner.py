@@ -1,0 +1,233 @@
+"""The runner: journals every step with its report, then does the work.
+
+Invariants: the new state and its :class:`UpdateRecord` are committed in one durable
+transaction before anything of the new phase is done; work is idempotent, so after a
+crash the journalled phase is simply carried out again; every phase but those at rest
+has a deadline. One thread owns it, and calls :meth:`tick` as often as it says.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+
+from edge_agent.base.clock import Clock
+from edge_agent.errors import UpdateError
+from edge_agent.store.slots import Slots, SlotStore
+from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work, step
+from edge_agent.update.phases import Again, Phases
+from edge_agent.update.states import AT_REST, DEADLINES_S, Event, Phase
+from edge_agent.update.verify import open_assignment
+from edge_agent.wire.control import Assignment, TufBundle
+from edge_agent.wire.envelope import Envelope
+from edge_agent.wire.records import UpdateRecord
+
+UPDATE_PHASE = "update.phase"
+UPDATE_END = "update.end"
+UPDATE_WAITING = "update.waiting"
+ASSIGNMENT_REFUSED = "update.assignment_refused"
+METADATA_REFUSED = "update.metadata_refused"
+
+TIME_FLOOR = "time_floor"
+IDLE_POLL_S = 1.0
+RETRY_FIRST_S = 1.0
+RETRY_MAX_S = 60.0
+PROBATION_GRACE_S = 60.0
+"""Time beyond the policy's deadline, after which a mute worker fails the release."""
+
+log = logging.getLogger(__name__)
+
+
+class UpdateRunner:
+    """Drives the activations of one device."""
+
+    def __init__(
+        self,
+        device: str,
+        slots: SlotStore,
+        phases: Phases,
+        clock: Clock,
+        *,
+        on_change: Callable[[Slots], None],
+    ) -> None:
+        """Read the journal; :meth:`recover` goes on from there."""
+        self._device = device
+        self._slots = slots
+        self._trust = phases.trust
+        self._phases = phases
+        self._clock = clock
+        self._on_change = on_change
+        self._random = random.SystemRandom()
+        self._state = slots.read()
+        self._time_floor = slots.read_number(TIME_FLOOR)
+        self._wanted: Assignment | None = None
+        self._unverified: Envelope | None = None
+        self._pending: Phase | None = None
+        self._entered = clock.mono()
+        self._next_at = clock.mono()
+        self._failures = 0
+        self._why = ""
+
+    @property
+    def state(self) -> Slots:
+        """The journalled state."""
+        return self._state
+
+    def recover(self) -> None:
+        """Go on where the journal ends; called once, before the first tick.
+
+        Raises:
+            StoreError: The journal cannot be written.
+        """
+        self._apply(Happened(event=Event.RESTART))
+
+    def on_desired(self, envelope: Envelope) -> None:
+        """Take up an assignment, if it is authentic and new.
+
+        Raises:
+            StoreError: The journal cannot be written.
+        """
+        try:
+            assignment = open_assignment(envelope, self._device, self._trust.verify)
+        except UpdateError as error:
+            # New keys may be in metadata that has not come yet.
+            self._unverified = envelope
+            log.warning(ASSIGNMENT_REFUSED, extra={"error": str(error)})
+            return
+        self._unverified = None
+        if self._wanted is None or assignment.seq > self._wanted.seq:
+            self._wanted = assignment
+            if assignment.issued_at > self._time_floor:
+                self._time_floor = assignment.issued_at
+                self._slots.write_number(TIME_FLOOR, assignment.issued_at)
+        self._consider()
+
+    def on_metadata(self, bundle: TufBundle) -> None:
+        """Check new metadata, and look again at what waited for it.
+
+        Raises:
+            StoreError: The metadata or the journal cannot be written.
+        """
+        try:
+            self._trust.refresh(bundle, self.trusted_now())
+        except UpdateError as error:
+            log.warning(METADATA_REFUSED, extra={"error": str(error)})
+            return
+        self._next_at = self._clock.mono()
+        if self._unverified is not None:
+            self.on_desired(self._unverified)
+        self._on_change(self._state)
+
+    def on_crash_loop(self) -> None:
+        """The worker died again and again soon after an activation.
+
+        Raises:
+            StoreError: The journal cannot be written.
+        """
+        self._apply(Happened(event=Event.CRASH))
+
+    def trusted_now(self) -> float:
+        """Return wall time, but never before the newest time the hub signed."""
+        return max(self._clock.wall(), self._time_floor)
+
+    def tick(self) -> float:
+        """Do what is due; return after how many seconds to call again.
+
+        Raises:
+            StoreError: The journal cannot be written; the state is as it was.
+        """
+        now = self._clock.mono()
+        if self._pending is None:
+            return IDLE_POLL_S
+        if self._pending not in AT_REST and now - self._entered > self._deadline_s():
+            late = f"no end of {self._pending} within its deadline"
+            detail = f"{late}: {self._why}" if self._why else late
+            self._apply(Happened(event=Event.TIMEOUT, code=TIMED_OUT, detail=detail))
+            return 0.0
+        if now < self._next_at:
+            return self._next_at - now
+        outcome = self._phases.carry_out(
+            self._state, self.trusted_now(), now - self._entered
+        )
+        if isinstance(outcome, Again):
+            self._wait(outcome)
+            return max(0.0, self._next_at - self._clock.mono())
+        if self._pending in AT_REST:
+            self._pending = None
+            return IDLE_POLL_S
+        self._apply(outcome)
+        return 0.0
+
+    def _consider(self) -> None:
+        wanted = self._wanted
+        if wanted is not None and wanted.seq > self._state.seq:
+            self._apply(Happened(event=Event.ASSIGN, assignment=wanted))
+
+    def _apply(self, happened: Happened) -> None:
+        state, effects = step(self._state, happened)
+        if not effects:
+            return
+        reports = [e for e in effects if isinstance(e, Report)]
+        at = self._clock.wall()
+        self._slots.write(state, [_record(report, at) for report in reports])
+        self._state = state
+        self._start_work(effects)
+        for report in reports:
+            _log(report)
+        self._on_change(state)
+        if Phase(state.phase) in AT_REST:
+            self._consider()
+
+    def _start_work(self, effects: tuple[Effect, ...]) -> None:
+        work = [e.phase for e in effects if isinstance(e, Work)]
+        self._pending = work[-1] if work else None
+        self._entered = self._next_at = self._clock.mono()
+        self._failures = 0
+        self._why = ""
+
+    def _wait(self, outcome: Again) -> None:
+        pause_s = outcome.after_s
+        self._why = outcome.why
+        if not pause_s:
+            if not self._failures:
+                log.info(
+                    UPDATE_WAITING,
+                    extra={"phase": self._state.phase, "why": outcome.why},
+                )
+            limit = min(RETRY_FIRST_S * 2.0**self._failures, RETRY_MAX_S)
+            pause_s = self._random.uniform(RETRY_FIRST_S / 4, limit)
+            self._failures = min(self._failures + 1, 16)
+        self._next_at = self._clock.mono() + pause_s
+
+    def _deadline_s(self) -> float:
+        phase = Phase(self._state.phase)
+        if phase is Phase.PROBATION and self._state.assignment is not None:
+            asked = self._state.assignment.probation.deadline_s
+            return max(DEADLINES_S[phase], asked + PROBATION_GRACE_S)
+        return DEADLINES_S[phase]
+
+
+def _record(report: Report, at: float) -> UpdateRecord:
+    return UpdateRecord(
+        at=at,
+        assignment_seq=report.seq,
+        rollout=report.rollout,
+        release=report.release,
+        phase=report.phase.value,
+        outcome=report.outcome,
+        code=report.code,
+        detail=report.detail,
+    )
+
+
+def _log(report: Report) -> None:
+    facts = {
+        "release": report.release,
+        "phase": report.phase.value,
+        "seq": report.seq,
+    }
+    if not report.outcome:
+        log.info(UPDATE_PHASE, extra=facts)
+        return
+    facts |= {"outcome": report.outcome, "code": report.code, "detail": report.detail}
+    level = logging.INFO if report.outcome == "committed" else logging.WARNING
+    log.log(level, UPDATE_END, extra=facts)

@@ -1,0 +1,187 @@
+"""The self-test of a candidate: a fresh, limited process that really invokes it.
+
+``python -m edge_agent.update.selftest STATE_DIR RELEASE`` verifies the files, loads
+the model, runs the golden inputs, compares within the signed tolerance, takes the
+median time against the budget, and prints one JSON line. Most bad models die inside
+the interpreter's native code: here that costs a process nobody depends on.
+
+The parent's half (:func:`spawn_self_test`) imports no interpreter.
+"""
+
+import io
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.errors import AgentError
+from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
+
+MODULE = "edge_agent.update.selftest"
+CPU_S = 60
+ADDRESS_BYTES = 4 << 30
+FILE_BYTES = 1 << 20
+TIMED_RUNS = 21
+WALL_S = 90.0
+POLL_S = 0.2
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What the self-test found; ``code`` and ``detail`` where it is not ok."""
+
+    ok: bool
+    code: str = ""
+    detail: str = ""
+    latency_us: float = 0.0
+    rss_bytes: int = 0
+
+
+def spawn_self_test(
+    state_dir: Path, release: int, *, interrupted: Callable[[], bool]
+) -> Verdict | None:
+    """Run the self-test in a process of its own.
+
+    Returns:
+        Its verdict; a process that dies or hangs is a verdict too. ``None``: it was
+        interrupted and says nothing.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", MODULE, str(state_dir), str(release)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + WALL_S
+    with process:
+        while True:
+            try:
+                out, err = process.communicate(timeout=POLL_S)
+                return _read_verdict(process.returncode, out, err)
+            except subprocess.TimeoutExpired:
+                late = time.monotonic() > deadline
+                if not late and not interrupted():
+                    continue
+            process.kill()
+            process.communicate()
+            if not late:
+                return None
+            return Verdict(
+                ok=False, code="AGENT-UPDATE-043", detail=f"no end within {WALL_S:g} s"
+            )
+
+
+def _read_verdict(returncode: int, out: bytes, err: bytes) -> Verdict:
+    lines = out.splitlines()
+    try:
+        verdict = msgspec.json.decode(lines[-1] if lines else b"", type=Verdict)
+    except msgspec.MsgspecError:
+        verdict = Verdict(ok=False)
+    if verdict.ok == (returncode == 0) and (verdict.ok or verdict.code):
+        return verdict
+    how = (
+        f"died of {signal.Signals(-returncode).name}"
+        if returncode < 0
+        else f"exited with {returncode}"
+    )
+    tail = err.decode(errors="replace").strip().splitlines()[-1:]
+    return Verdict(
+        ok=False,
+        code="AGENT-UPDATE-040",
+        detail=": ".join([f"the self-test {how}", *tail])[:500],
+    )
+
+
+def _limit() -> None:
+    """Bound processor time, address space and file sizes of this process."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def judge(loaded: LoadedRelease) -> Verdict:
+    """Load and run a release, and compare it with its golden outputs and budget.
+
+    Raises:
+        AgentError: It cannot be loaded or run.
+    """
+    import numpy as np
+
+    from edge_agent.runtime.litert import load_model
+
+    bundle = loaded.release.bundle
+    model = load_model(loaded.model)
+    with np.load(io.BytesIO(loaded.golden), allow_pickle=False) as golden:
+        inputs = golden["x"]
+        expected = golden["probabilities"]
+        atol = float(golden["atol"])
+    for place, sample in enumerate(inputs):
+        outputs = model.predict(sample)
+        missing = [t.name for t in bundle.outputs if t.name not in outputs]
+        if missing:
+            return _bad("AGENT-UPDATE-041", f"the model has no output {missing[0]!r}")
+        got = outputs[bundle.outputs[0].name]
+        if got.shape != expected[place].shape or not np.isfinite(got).all():
+            return _bad(
+                "AGENT-UPDATE-041", f"golden input {place}: not finite or wrong shape"
+            )
+        off = float(np.abs(got - expected[place]).max())
+        if off > atol:
+            return _bad(
+                "AGENT-UPDATE-041",
+                f"golden input {place}: off by {off:.3g}, tolerance {atol:.3g}",
+            )
+    latency_us = _median_us(lambda: model.predict(inputs[0]))
+    return _within_budget(loaded, latency_us)
+
+
+def _within_budget(loaded: LoadedRelease, latency_us: float) -> Verdict:
+    budget = loaded.release.bundle.budget
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if latency_us > budget.latency_us:
+        return _bad(
+            "AGENT-UPDATE-042",
+            f"median latency {latency_us:.0f} us, budget {budget.latency_us:.0f} us",
+        )
+    if rss > budget.rss_bytes:
+        return _bad(
+            "AGENT-UPDATE-045", f"{rss} bytes of memory, budget {budget.rss_bytes}"
+        )
+    return Verdict(ok=True, latency_us=latency_us, rss_bytes=rss)
+
+
+def _median_us(run: Callable[[], object]) -> float:
+    times = []
+    for _ in range(TIMED_RUNS):
+        start = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - start) * 1e6)
+    return statistics.median(times)
+
+
+def _bad(code: str, detail: str) -> Verdict:
+    return Verdict(ok=False, code=code, detail=detail)
+
+
+def main(argv: list[str]) -> int:
+    """Judge a release; print the verdict; return the exit code."""
+    _limit()
+    try:
+        loaded = ArtifactStore(Path(argv[0])).load_release(int(argv[1]))
+        verdict = judge(loaded)
+    except AgentError as error:
+        verdict = _bad("AGENT-UPDATE-044", f"{error.code}: {error.text}")
+    sys.stdout.buffer.write(msgspec.json.encode(verdict) + b"\n")
+    return 0 if verdict.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

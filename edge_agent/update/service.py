@@ -1,0 +1,169 @@
+"""The update thread: one inbox for assignments, metadata, commands and crash loops.
+
+Anything that arrives interrupts a download or a self-test at the next chance, so the
+newest assignment never waits for an older one. Errors of the store are logged and the
+work is tried again; the journal is never ahead of what is on disk.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from edge_agent.base.clock import Clock
+from edge_agent.config import OutboxConfig
+from edge_agent.errors import StoreError
+from edge_agent.store.artifacts import ArtifactStore
+from edge_agent.store.slots import Slots, SlotStore
+from edge_agent.update.commands import Commands
+from edge_agent.update.metadata import Trust
+from edge_agent.update.phases import Phases, Worker
+from edge_agent.update.runner import UpdateRunner
+from edge_agent.wire.control import Command, TufBundle, TufVersions
+from edge_agent.wire.envelope import Envelope
+
+STORE_FAILED = "store.failed"
+INBOX_FULL = "update.inbox_full"
+INBOX = 64
+POLL_S = 0.25
+STORE_PAUSE_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentCame:
+    """A signed assignment, not yet verified."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandCame:
+    """A signed command, not yet verified."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashLoop:
+    """The worker dies again and again; ``done`` is set when that is journalled."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+Message = AssignmentCame | CommandCame | TufBundle | CrashLoop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSettings:
+    """Whose updates these are, and where their state is."""
+
+    device: str
+    boot: str
+    state_dir: Path
+    database: Path
+    root: bytes
+    outbox: OutboxConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatePorts:
+    """What updates need of the rest of the agent."""
+
+    worker: Worker
+    carry_out: Callable[[Command], None]
+    on_change: Callable[[Slots, TufVersions], None]
+
+
+class UpdateService:
+    """Runs the activations and commands of one agent."""
+
+    def __init__(
+        self, settings: UpdateSettings, ports: UpdatePorts, clock: Clock
+    ) -> None:
+        """Wire it up; :meth:`run` is the body of the update thread."""
+        self._settings = settings
+        self._ports = ports
+        self._clock = clock
+        self._inbox: queue.Queue[Message] = queue.Queue(INBOX)
+        self._stop = threading.Event()
+
+    def offer(self, message: Message) -> None:
+        """Hand in a message; any thread may. A full inbox drops it, logged.
+
+        What is retained comes again with the next session, and the hub repeats a
+        command until it expires.
+        """
+        try:
+            self._inbox.put_nowait(message)
+        except queue.Full:
+            log.warning(INBOX_FULL, extra={"kind": type(message).__name__})
+
+    def stop(self) -> None:
+        """End :meth:`run` at the next chance; the journal knows where to go on."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Carry out what comes until :meth:`stop`.
+
+        Raises:
+            AgentError: The journal or the provisioned root cannot be read.
+        """
+        settings = self._settings
+        slots = SlotStore(settings.database, settings.boot, settings.outbox)
+        trust = Trust(settings.state_dir / "tuf", settings.root)
+        phases = Phases(
+            ArtifactStore(settings.state_dir),
+            trust,
+            self._ports.worker,
+            interrupted=lambda: self._stop.is_set() or not self._inbox.empty(),
+        )
+        runner = UpdateRunner(
+            settings.device,
+            slots,
+            phases,
+            self._clock,
+            on_change=lambda state: self._ports.on_change(state, trust.versions),
+        )
+        commands = Commands(settings.device, slots, trust.verify, self._ports.carry_out)
+        self._ports.on_change(runner.state, trust.versions)
+        self._try(runner.recover)
+        wait_s = 0.0
+        while not self._stop.is_set():
+            message = self._next(wait_s)
+            if message is not None:
+                self._try(partial(self._handle, message, runner, commands))
+            self._try(lambda: commands.tick(runner.trusted_now()))
+            wait_s = self._try(runner.tick) or 0.0
+        slots.close()
+
+    def _next(self, wait_s: float) -> Message | None:
+        try:
+            return self._inbox.get(timeout=min(max(wait_s, 0.001), POLL_S))
+        except queue.Empty:
+            return None
+
+    def _handle(
+        self, message: Message, runner: UpdateRunner, commands: Commands
+    ) -> None:
+        if isinstance(message, AssignmentCame):
+            runner.on_desired(message.envelope)
+        elif isinstance(message, CommandCame):
+            commands.on_command(message.envelope, runner.trusted_now())
+        elif isinstance(message, TufBundle):
+            runner.on_metadata(message)
+        else:
+            runner.on_crash_loop()
+            message.done.set()
+
+    def _try(self, call: Callable[[], float | None]) -> float | None:
+        try:
+            return call()
+        except StoreError as error:
+            log.warning(STORE_FAILED, extra={"error": str(error)})
+            self._stop.wait(STORE_PAUSE_S)
+            return None

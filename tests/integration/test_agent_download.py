@@ -1,0 +1,114 @@
+"""Downloads over real HTTP: resumed, capped, checked, interrupted."""
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import UpdateError
+from edge_agent.store.artifacts import ArtifactStore
+from edge_agent.update.download import (
+    CHUNK_BYTES,
+    InterruptedDownloadError,
+    fetch_artifact,
+)
+from edge_agent.wire.manifest import FileRef
+from tests.fakes.agent_hub import artifact_server, free_port
+from tests.fakes.tuf_repository import sha256_of
+
+DATA = bytes(range(256)) * 1200
+FILE = FileRef(name="model.tflite", sha256=sha256_of(DATA), bytes=len(DATA))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    """Return an empty store."""
+    return ArtifactStore(tmp_path)
+
+
+def never() -> bool:
+    """Do not interrupt."""
+    return False
+
+
+def test_download(store: ArtifactStore) -> None:
+    """A file arrives whole, under its digest, and is not fetched twice."""
+    with artifact_server({FILE.sha256: DATA}) as (url, asked):
+        fetch_artifact(url, FILE, store, interrupted=never)
+        fetch_artifact(url, FILE, store, interrupted=never)
+
+    assert asked == [""]
+    assert store.read(FILE) == DATA
+    assert not store.part_path(FILE.sha256).exists()
+
+
+def test_interrupted_download_goes_on(store: ArtifactStore) -> None:
+    """What is there already is not asked for again."""
+    with artifact_server({FILE.sha256: DATA}) as (url, asked):
+        with pytest.raises(InterruptedDownloadError):
+            fetch_artifact(url, FILE, store, interrupted=lambda: True)
+        have = store.part_path(FILE.sha256).stat().st_size
+        fetch_artifact(url, FILE, store, interrupted=never)
+
+    assert CHUNK_BYTES <= have < len(DATA)
+    assert asked == ["", f"bytes={have}-"]
+    assert store.read(FILE) == DATA
+
+
+@pytest.mark.parametrize(
+    ("served", "code"),
+    [
+        (DATA[:-1] + b"\x00", "AGENT-UPDATE-023"),
+        (DATA + b"more", "AGENT-UPDATE-022"),
+        (DATA[:-5], "AGENT-UPDATE-020"),
+    ],
+    ids=["changed", "longer", "shorter"],
+)
+def test_server_is_not_trusted(store: ArtifactStore, served: bytes, code: str) -> None:
+    """Anything but the signed bytes is refused and never gets the file's name."""
+    with (
+        artifact_server({FILE.sha256: served}) as (url, _),
+        pytest.raises(UpdateError) as error,
+    ):
+        fetch_artifact(url, FILE, store, interrupted=never)
+
+    assert error.value.code == code
+    assert not store.has(FILE)
+
+
+def test_damaged_part_starts_anew(store: ArtifactStore) -> None:
+    """A part that was damaged on disk costs one attempt, not the update."""
+    store.part_path(FILE.sha256).write_bytes(b"x" * 1000)
+    with artifact_server({FILE.sha256: DATA}) as (url, _):
+        with pytest.raises(UpdateError, match=r"AGENT-UPDATE-023") as error:
+            fetch_artifact(url, FILE, store, interrupted=never)
+        assert error.value.retryable
+        fetch_artifact(url, FILE, store, interrupted=never)
+
+    assert store.read(FILE) == DATA
+
+
+def test_absent_server_and_file(store: ArtifactStore) -> None:
+    """A hub that is away or lacks the file is asked again later."""
+    with (
+        artifact_server({}) as (url, _),
+        pytest.raises(UpdateError, match=r"AGENT-UPDATE-024") as missing,
+    ):
+        fetch_artifact(url, FILE, store, interrupted=never)
+    with pytest.raises(UpdateError, match=r"AGENT-UPDATE-020") as away:
+        fetch_artifact(
+            f"http://127.0.0.1:{free_port()}", FILE, store, interrupted=never
+        )
+
+    assert missing.value.retryable
+    assert away.value.retryable
+
+
+def test_full_disk(store: ArtifactStore) -> None:
+    """A file that cannot fit is not begun, and is not asked for again and again."""
+    # More than any disk has; wire types bound what can come from outside.
+    huge = FileRef(name="model.tflite", sha256=FILE.sha256, bytes=1 << 60)
+    with pytest.raises(UpdateError, match=r"AGENT-UPDATE-021") as error:
+        fetch_artifact("http://127.0.0.1:1", huge, store, interrupted=never)
+
+    assert not error.value.retryable
+    assert not store.part_path(FILE.sha256).exists()

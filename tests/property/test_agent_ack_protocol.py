@@ -1,0 +1,226 @@
+"""Acks, version 2: nothing is lost on a link that loses, doubles and reorders."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.config import OutboxConfig
+from edge_agent.link.relay import MAX_RECORDS, WINDOW, Relay
+from edge_agent.store.outbox import Outbox
+from edge_agent.wire.batch import decode_batch
+from edge_agent.wire.control import Ack
+from edge_agent.wire.records import EventRecord, UpdateRecord
+from edge_agent.wire.topics import Lane
+from tests.fakes.model_hub import ModelHub
+from tests.fakes.scripted_link import FakeClock, ScriptedLink
+
+BOOT = "a" * 16
+OLD = "b" * 16
+RESEND_S = 5.0
+
+
+def event(number: int) -> EventRecord:
+    """Return an alert record that carries a number."""
+    return EventRecord(at=float(number), code="AGENT-X-001", severity="info", text="")
+
+
+def update(number: int) -> UpdateRecord:
+    """Return a state record that carries a number."""
+    return UpdateRecord(
+        at=float(number), assignment_seq=1, rollout="", release=1, phase="IDLE"
+    )
+
+
+class Rig:
+    """A relay, a link and a hub around one outbox."""
+
+    def __init__(self, folder: str, *, window: int = 1000) -> None:
+        """Wire them up."""
+        self.path = Path(folder) / "agent.db"
+        self.outbox = Outbox(self.path, BOOT, OutboxConfig())
+        self.link = ScriptedLink(window)
+        self.clock = FakeClock()
+        self.hub = ModelHub()
+        self.relay = Relay(
+            "d1", self.outbox, self.link, self.clock, resend_after_s=RESEND_S
+        )
+
+    def take(self) -> list[bytes]:
+        """Return what is on the link, which is empty then."""
+        payloads = [payload for _, payload in self.link.sent]
+        self.link.sent.clear()
+        return payloads
+
+    def settle(self) -> None:
+        """Let a good link finish."""
+        for _ in range(200):
+            self.clock.now += RESEND_S / 4
+            self.relay.pump()
+            for payload in self.take():
+                self.relay.on_ack(self.hub.take(decode_batch(payload)))
+            if not self.outbox.streams():
+                return
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> list[tuple[str, int]]:
+    """Draw what happens: records, time, faults of the link."""
+    steps = st.sampled_from(
+        [
+            "alert",
+            "state",
+            "pump",
+            "deliver",
+            "lose",
+            "double",
+            "swap",
+            "ack_lost",
+            "late_ack",
+            "reconnect",
+            "wait",
+        ]
+    )
+    return draw(st.lists(st.tuples(steps, st.integers(1, 150)), max_size=60))
+
+
+class Chaos:
+    """Carries out a script."""
+
+    def __init__(self, rig: Rig) -> None:
+        """Start with nothing on the way."""
+        self.rig = rig
+        self.written: dict[Lane, list[int]] = {Lane.ALERT: [], Lane.STATE: []}
+        self.number = 0
+        self.late: list[Ack] = []
+
+    def do(self, step: str, amount: int) -> None:
+        """Carry out one step."""
+        rig = self.rig
+        if step in {"alert", "state"}:
+            self._write(Lane(step), amount)
+        elif step == "pump":
+            rig.relay.pump()
+        elif step == "wait":
+            rig.clock.now += amount / 10
+        elif step == "reconnect":
+            rig.link.sent.clear()
+            rig.relay.on_up()
+        elif step == "late_ack":
+            for ack in self.late:
+                rig.relay.on_ack(ack)
+            self.late.clear()
+        else:
+            self._deliver(step)
+
+    def _write(self, lane: Lane, amount: int) -> None:
+        numbers = range(self.number, self.number + amount)
+        self.number += amount
+        make = event if lane is Lane.ALERT else update
+        self.rig.outbox.append([make(n) for n in numbers])
+        self.written[lane] += numbers
+
+    def _deliver(self, step: str) -> None:
+        payloads = self.rig.take()
+        if step == "lose":
+            payloads = payloads[1:]
+        elif step == "double":
+            payloads += payloads
+        elif step == "swap":
+            payloads.reverse()
+        for payload in payloads:
+            ack = self.rig.hub.take(decode_batch(payload))
+            if step == "ack_lost":
+                self.late.append(ack)
+            else:
+                self.rig.relay.on_ack(ack)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(script=scripts())
+def test_nothing_is_lost(script: list[tuple[str, int]]) -> None:
+    """Whatever the link did, in the end the hub has every record once, in order."""
+    with TemporaryDirectory() as folder:
+        rig = Rig(folder)
+        chaos = Chaos(rig)
+        for step, amount in script:
+            chaos.do(step, amount)
+        rig.settle()
+        rig.outbox.close()
+
+        for lane, numbers in chaos.written.items():
+            assert [int(r.at) for r in rig.hub.records(lane)] == numbers
+
+
+def test_order_of_lanes_and_boots() -> None:
+    """Alerts go before state, an older boot before the present one."""
+    with TemporaryDirectory() as folder:
+        old = Outbox(Path(folder) / "agent.db", OLD, OutboxConfig())
+        old.append([update(1), event(1)])
+        old.close()
+        rig = Rig(folder)
+        rig.outbox.append([update(2), event(2)])
+        rig.relay.pump()
+        headers = [decode_batch(payload).header for payload in rig.take()]
+        rig.outbox.close()
+
+        order = [(h.lane, h.boot) for h in headers]
+        lanes = (Lane.ALERT, Lane.STATE)
+        assert order == [(lane, boot) for lane in lanes for boot in (OLD, BOOT)]
+
+
+def test_window_is_bounded_and_fresh_batches_are_not_sent_again() -> None:
+    """Without acks a few batches fly, and only silence sends them again."""
+    with TemporaryDirectory() as folder:
+        rig = Rig(folder)
+        rig.outbox.append([event(n) for n in range(MAX_RECORDS * 10)])
+        rig.relay.pump()
+        first = rig.take()
+        rig.clock.now += RESEND_S - 0.1
+        rig.relay.pump()
+        fresh = rig.take()
+        rig.clock.now += 0.2
+        rig.relay.pump()
+        again = rig.take()
+        rig.outbox.close()
+
+        assert len(first) == WINDOW
+        assert fresh == []
+        assert [decode_batch(p).rows for p in again] == [
+            decode_batch(p).rows for p in first
+        ]
+
+
+def test_base_tells_what_was_evicted() -> None:
+    """The hub's watermark passes what the device had to throw away."""
+    with TemporaryDirectory() as folder:
+        rig = Rig(folder)
+        small = Outbox(rig.path, BOOT, OutboxConfig(alert_bytes=4096))
+        small.append([event(n) for n in range(100)])
+        small.close()
+        rig.relay.pump()
+        batch = decode_batch(rig.take()[0])
+        ack = rig.hub.take(batch)
+        rig.relay.on_ack(ack)
+        rig.outbox.close()
+
+        assert batch.header.evicted == batch.header.base > 0
+        assert not ack.gap
+        assert ack.upto == batch.header.hi
+
+
+def test_nothing_is_sent_without_a_link() -> None:
+    """A link that is down or full is not given anything."""
+    with TemporaryDirectory() as folder:
+        rig = Rig(folder, window=1)
+        rig.outbox.append([event(n) for n in range(MAX_RECORDS * 3)])
+        rig.link.connected = False
+        down = rig.relay.pump()
+        rig.link.connected = True
+        full = rig.relay.pump()
+        rig.settle()
+        rig.outbox.close()
+
+        assert (down, full) == (0, 1)
+        assert len(rig.hub.records(Lane.ALERT)) == MAX_RECORDS * 3

@@ -1,0 +1,112 @@
+"""Probation: a release is judged against the device's own figures before it."""
+
+from dataclasses import replace
+
+import pytest
+
+from edge_agent.store.slots import Figures
+from edge_agent.update.probation import (
+    CLASS_SHIFT,
+    CONFIDENCE,
+    ERRORS,
+    LATENCY,
+    Evidence,
+    Verdict,
+    decide,
+)
+from edge_agent.wire.control import ProbationPolicy
+
+POLICY = ProbationPolicy()
+BEFORE = Figures(
+    release=1,
+    predictions=200,
+    latency_us=50.0,
+    confidence=0.8,
+    class_counts=(100, 100),
+)
+NOW = Figures(
+    release=2, predictions=60, latency_us=60.0, confidence=0.75, class_counts=(30, 30)
+)
+FINE = Evidence(now=NOW, before=BEFORE, reference=(50, 50), elapsed_s=10.0)
+
+
+def now(**changes: object) -> Evidence:
+    """Return evidence with other figures of the new release."""
+    return replace(FINE, now=replace(NOW, **changes))
+
+
+def test_good_release_passes() -> None:
+    """Enough predictions, enough time, no breach."""
+    assert decide(FINE, POLICY).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    "evidence", [now(predictions=59), replace(FINE, elapsed_s=1.9)]
+)
+def test_too_little_evidence_waits(evidence: Evidence) -> None:
+    """Neither few predictions nor little time is enough."""
+    assert decide(evidence, POLICY).verdict is Verdict.WAIT
+
+
+def test_quiet_device_passes_at_the_deadline() -> None:
+    """A device without traffic keeps a release that answers."""
+    quiet = replace(now(predictions=0), elapsed_s=120.0)
+
+    assert decide(quiet, POLICY).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("evidence", "code"),
+    [
+        (now(errors=10), ERRORS),
+        (now(latency_us=151.0), LATENCY),
+        (now(confidence=0.49), CONFIDENCE),
+        (
+            replace(
+                now(class_counts=(60, 0)),
+                reference=(0, 50),
+                before=replace(BEFORE, class_counts=(0, 200)),
+            ),
+            CLASS_SHIFT,
+        ),
+    ],
+)
+def test_breach(evidence: Evidence, code: str) -> None:
+    """Each limit has a code of its own and numbers in its detail."""
+    judgement = decide(evidence, POLICY)
+
+    assert (judgement.verdict, judgement.code) == (Verdict.BREACH, code)
+    assert "limit" in judgement.detail
+
+
+def test_errors_of_before_are_forgiven() -> None:
+    """A device whose sensor fails has failures with every release."""
+    sick = replace(FINE, before=replace(BEFORE, errors=40), now=replace(NOW, errors=8))
+
+    assert decide(sick, POLICY).verdict is Verdict.PASS
+
+
+def test_class_shift_of_before_is_forgiven() -> None:
+    """Drifted data makes every release's classes differ from the reference."""
+    shifted = replace(
+        now(class_counts=(60, 0)),
+        reference=(0, 50),
+        before=replace(BEFORE, class_counts=(200, 0)),
+    )
+
+    assert decide(shifted, POLICY).verdict is Verdict.PASS
+
+
+def test_first_release_has_only_absolute_limits() -> None:
+    """Without a release before, latency and confidence have nothing to compare with."""
+    alone = replace(now(latency_us=1e6, confidence=0.2), before=None)
+
+    assert decide(alone, POLICY).verdict is Verdict.PASS
+    assert decide(replace(now(errors=10), before=None), POLICY).code == ERRORS
+
+
+def test_labels_that_changed_are_not_compared() -> None:
+    """Class counts of another length say nothing."""
+    other = replace(now(class_counts=(60, 0)), reference=(1, 1, 1))
+
+    assert decide(other, POLICY).verdict is Verdict.PASS
