@@ -1,0 +1,1 @@
+"""Alerts: one row an incident, from observation to resolution."""

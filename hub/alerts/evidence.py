@@ -1,0 +1,70 @@
+"""What an alert rests on: stored with it as JSON, shown to people, read by retrain."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from edge_agent.wire.types import Count, DeviceId, Instant, Message, Ratio, Short
+
+MAX_DEVICES = 1000
+MAX_CHANNELS = 32
+
+
+class DriftingDevice(Message, frozen=True, kw_only=True):
+    """One device, its statistic, and the channel that moved most."""
+
+    device: DeviceId
+    statistic: float
+    channel: Short
+    psi: float
+    confidence_change: float | None = None
+
+
+class DriftingChannel(Message, frozen=True, kw_only=True):
+    """A channel, its median PSI over the drifting devices, and on how many it moved."""
+
+    name: Short
+    psi: float
+    devices: Count
+
+
+class DriftEvidence(Message, frozen=True, kw_only=True, tag="drift"):
+    """Devices of a cohort that moved away from their own past.
+
+    ``threshold`` and ``effect_min`` are the limits; ``placements`` the clean pairs of
+    blocks that the threshold was calibrated on. ``confidence_change`` is the mean over
+    the drifting devices.
+    """
+
+    cohort_devices: Count
+    needed: Count
+    devices: Annotated[list[DriftingDevice], Meta(max_length=MAX_DEVICES)]
+    channels: Annotated[list[DriftingChannel], Meta(max_length=MAX_CHANNELS)]
+    windows: Count
+    since_at: Instant
+    until_at: Instant
+    threshold: float
+    effect_min: float
+    placements: Count
+    confidence_change: float | None = None
+
+
+class AccuracyEvidence(Message, frozen=True, kw_only=True, tag="accuracy"):
+    """Labels that show a drop: own first error ratio, the newest, and the detector.
+
+    ``fired_at`` is when the prediction was made whose label made it fire.
+    """
+
+    labels: Count
+    baseline_error: Ratio
+    accuracy: Ratio
+    accuracy_low: Ratio
+    accuracy_high: Ratio
+    newest_labels: Count
+    statistic: float
+    threshold: float
+    fired_label: Count
+    fired_at: Instant
+
+
+Evidence = DriftEvidence | AccuracyEvidence

@@ -1,0 +1,1 @@
+"""The hub over HTTP: artifacts by digest, and health."""

@@ -1,0 +1,159 @@
+"""``hub devices``: what devices are, report, and were told."""
+
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from edge_agent.wire.control import Presence, Reported
+from hub.cli.output import age_text, json_option, print_fields, print_json, print_table
+from hub.config import Home
+
+if TYPE_CHECKING:
+    from hub.storage.devices import AssignmentRow, DeviceRow
+
+
+class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
+    """A device as ``--json`` shows it; ``age_s`` is since it was last heard."""
+
+    id: str
+    online: bool
+    cohort: str
+    release: int
+    sha256: str
+    phase: str
+    age_s: float
+    last_seen_at: float
+    first_seen_at: float
+    clock_offset_s: float
+    boot: str
+
+
+class AssignmentView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device shall run (release 0: nothing any more)."""
+
+    seq: int
+    release: int
+    rollout: str
+    issued_at: float
+    published_at: float | None
+
+
+class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A device with its twin and presence, as they came."""
+
+    device: DeviceView
+    desired: AssignmentView | None
+    reported: Reported | None
+    presence: Presence | None
+
+
+@click.group()
+def devices() -> None:
+    """Show devices."""
+
+
+@devices.command("list")
+@json_option
+@click.pass_obj
+def list_command(home: Home, *, as_json: bool) -> None:
+    """List all devices."""
+    from hub.service import open_services
+
+    services = open_services(home)
+    now = services.clock.wall()
+    views = [_view(row, now) for row in services.devices.list_devices()]
+    if as_json:
+        print_json(views)
+        return
+    print_table(
+        ("device", "online", "cohort", "release", "phase", "seen"),
+        [
+            (
+                view.id,
+                "yes" if view.online else "no",
+                view.cohort or "-",
+                view.release or "-",
+                view.phase or "-",
+                f"{age_text(view.age_s)} ago",
+            )
+            for view in views
+        ],
+    )
+
+
+@devices.command("get")
+@click.argument("device")
+@json_option
+@click.pass_obj
+def get_command(home: Home, device: str, *, as_json: bool) -> None:
+    """Show one device."""
+    from hub.service import open_services
+
+    services = open_services(home)
+    row, assignment = services.devices.get(device)
+    detail = DeviceDetail(
+        device=_view(row, services.clock.wall()),
+        desired=_assignment_view(assignment) if assignment else None,
+        reported=row.reported,
+        presence=row.presence,
+    )
+    if as_json:
+        print_json(detail)
+        return
+    _print_detail(detail)
+
+
+def _print_detail(detail: DeviceDetail) -> None:
+    view, desired, reported = detail.device, detail.desired, detail.reported
+    presence = detail.presence
+    labels = presence.labels if presence else {}
+    print_fields(
+        [
+            ("device", view.id),
+            ("online", "yes" if view.online else "no"),
+            ("seen", f"{age_text(view.age_s)} ago"),
+            ("cohort", view.cohort or "-"),
+            ("labels", ", ".join(f"{k}={v}" for k, v in labels.items()) or "-"),
+            ("agent", (presence.agent if presence else "") or "-"),
+            ("runtime", (presence.runtime if presence else "") or "-"),
+            ("hardware", (presence.hardware if presence else "") or "-"),
+            ("clock offset", f"{view.clock_offset_s:.1f} s"),
+            ("release", view.release or "-"),
+            ("model", view.sha256 or "-"),
+            ("previous", (reported.previous if reported else 0) or "-"),
+            ("phase", view.phase or "-"),
+            (
+                "desired",
+                f"release {desired.release} by {desired.rollout}, seq {desired.seq}"
+                if desired
+                else "-",
+            ),
+        ]
+    )
+
+
+def _view(row: "DeviceRow", now: float) -> DeviceView:
+    return DeviceView(
+        id=row.id,
+        online=row.online,
+        cohort=row.cohort,
+        release=row.release,
+        sha256=row.sha256,
+        phase=row.reported.phase if row.reported else "",
+        age_s=round(max(0.0, now - row.last_seen_at), 3),
+        last_seen_at=row.last_seen_at,
+        first_seen_at=row.first_seen_at,
+        clock_offset_s=row.clock_offset_s,
+        boot=row.boot,
+    )
+
+
+def _assignment_view(row: "AssignmentRow") -> AssignmentView:
+    return AssignmentView(
+        seq=row.seq,
+        release=row.release,
+        rollout=row.rollout,
+        issued_at=row.issued_at,
+        published_at=row.published_at,
+    )

@@ -1,0 +1,60 @@
+"""Printing: JSON, tables on a terminal, plain columns elsewhere, ages for people."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+_MINUTE_S = 60
+_HOUR_S = 3600
+_DAY_S = 86_400
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON with stable fields."
+)
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows: a rich table on a terminal, aligned columns elsewhere."""
+    texts = [[str(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(*columns, box=box.SIMPLE)
+        for row in texts:
+            table.add_row(*(escape(text) for text in row))
+        Console().print(table)
+        return
+    lines = [[column.upper() for column in columns], *texts]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    for line in lines:
+        cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_fields(fields: Sequence[tuple[str, object]]) -> None:
+    """Print one thing as name and value, a line each."""
+    width = max(len(name) for name, _ in fields)
+    for name, value in fields:
+        click.echo(f"{name.ljust(width)}  {value}")
+
+
+def age_text(seconds: float) -> str:
+    """Return a duration as people say it, such as ``12 s`` or ``3 h``."""
+    seconds = max(0.0, seconds)
+    if seconds < _MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR_S:
+        return f"{seconds / _MINUTE_S:.0f} min"
+    if seconds < _DAY_S:
+        return f"{seconds / _HOUR_S:.0f} h"
+    return f"{seconds / _DAY_S:.0f} d"

@@ -1,0 +1,138 @@
+"""The hub's configuration: ``hub.toml`` in the hub's home folder.
+
+``hub init`` writes the home folder::
+
+    hub.toml  hub.db  keys/  tuf/  artifacts/  releases/  jobs/  root.json
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from edge_agent.base.settings import read_settings
+from edge_agent.wire.types import Name, Ratio, Seconds, Strict
+
+CONFIG_FILE = "hub.toml"
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class BrokerConfig(Strict, frozen=True, kw_only=True):
+    """The MQTT broker. Plaintext is for loopback only, unless ``allow_plaintext``.
+
+    ``batch_qos`` is the quality of service at which batches are subscribed to. 0 loses
+    nothing either: a device keeps what the hub has not acknowledged, and sends again.
+    It is for brokers that cannot wait for a PUBACK (iotcore delivers out of order,
+    twice, and stalls).
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    client_id: str = "shoal-hub"
+    batch_qos: Literal[0, 1] = 1
+    allow_plaintext: bool = False
+
+
+class ApiConfig(Strict, frozen=True, kw_only=True):
+    """The HTTP server (artifacts now). ``public_url`` is what devices are told."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8770
+    public_url: str = ""
+
+
+class IngestConfig(Strict, frozen=True, kw_only=True):
+    """Bounds of the ingest path."""
+
+    queue_batches: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    group_batches: Annotated[int, Meta(ge=1, le=1000)] = 64
+
+
+class MonitorConfig(Strict, frozen=True, kw_only=True):
+    """Drift and performance: how much evidence, and when it becomes an alert.
+
+    ``cohort_label`` is the device label that names its cohort. ``for_s`` and
+    ``keep_firing_for_s`` have Prometheus' meaning.
+    """
+
+    cohort_label: str = "cohort"
+    baseline_rows: Annotated[int, Meta(ge=50)] = 560
+    recent_rows: Annotated[int, Meta(ge=50)] = 280
+    min_devices: Annotated[int, Meta(ge=1)] = 2
+    min_share: Ratio = 0.25
+    for_s: Seconds = 2.0
+    keep_firing_for_s: Seconds = 60.0
+    min_labels: Annotated[int, Meta(ge=20)] = 100
+    accuracy_drop: Ratio = 0.10
+
+
+class RetrainConfig(Strict, frozen=True, kw_only=True):
+    """When drift and loss start a retrain job, and what happens to its bundle."""
+
+    enabled: bool = True
+    task: Name = "watch"
+    min_samples: Annotated[int, Meta(ge=1)] = 400
+    max_samples_per_device: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    cooldown_s: Seconds = 3600.0
+    timeout_s: Seconds = 3600.0
+    auto_rollout: bool = True
+    settings: dict[str, str] = {}
+
+
+class RolloutConfig(Strict, frozen=True, kw_only=True):
+    """The default plan: cumulative share of the fleet per stage, and the gates.
+
+    A stage below 1 that would hold less than ``canary_min`` devices holds that many.
+    """
+
+    stages: Annotated[list[Ratio], Meta(min_length=1, max_length=10)] = field(
+        default_factory=lambda: [0.25, 0.5, 1.0]
+    )
+    canary_min: Annotated[int, Meta(ge=1)] = 1
+    max_failures: Annotated[int, Meta(ge=0)] = 0
+    min_labels: Annotated[int, Meta(ge=0)] = 40
+    accuracy_drop_max: Ratio = 0.10
+    soak_s: Seconds = 3.0
+    stage_deadline_s: Seconds = 600.0
+    probation_min_predictions: Annotated[int, Meta(ge=1)] = 60
+    probation_min_s: Seconds = 2.0
+
+
+class HubConfig(Strict, frozen=True, kw_only=True):
+    """The whole of ``hub.toml``; every key has a default."""
+
+    database: str = ""
+    tick_s: Seconds = 0.5
+    broker: BrokerConfig = BrokerConfig()
+    api: ApiConfig = ApiConfig()
+    ingest: IngestConfig = IngestConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    rollout: RolloutConfig = RolloutConfig()
+
+
+class Home:
+    """The hub's home folder and what is where in it."""
+
+    def __init__(self, path: Path) -> None:
+        """Point at a home folder, which need not exist yet."""
+        self.path = path
+        self.config_file = path / CONFIG_FILE
+        self.keys = path / "keys"
+        self.tuf = path / "tuf"
+        self.artifacts = path / "artifacts"
+        self.releases = path / "releases"
+        self.jobs = path / "jobs"
+        self.root_file = path / "root.json"
+
+    def read_config(self) -> HubConfig:
+        """Read ``hub.toml``.
+
+        Raises:
+            SettingsError: It is missing or not valid.
+        """
+        return read_settings(self.config_file, HubConfig, prefix="SHOAL_HUB")
+
+    def database_url(self, config: HubConfig) -> str:
+        """Return the database's URL; SQLite in the home folder by default."""
+        return config.database or f"sqlite:///{self.path / 'hub.db'}"

@@ -1,0 +1,56 @@
+"""Accounting: every record that the devices committed has arrived, and none twice.
+
+The devices go on producing while they are counted. So the count is taken up to a
+position: what each stream had produced at one moment, by the device's own database.
+"""
+
+import json
+import sys
+
+from edge_agent.wire.types import Message
+from hub.demo import figures as read
+from hub.demo.stage import Stage, run
+
+
+class Records(Message, frozen=True, kw_only=True):
+    """Records produced by the devices and received by the hub.
+
+    ``duplicates`` counts records in the hub's tables that tell a thing twice;
+    ``redelivered`` those that came again and were ignored.
+    """
+
+    produced: int = 0
+    received: int = 0
+    duplicates: int = 0
+    redelivered: int = 0
+    evicted: int = 0
+
+
+def count_records(stage: Stage) -> Records:
+    """Wait until the hub has what the devices have produced by now, then count.
+
+    Raises:
+        WaitTimeoutError: Records are still missing after 30 seconds.
+    """
+    upto: dict[read.Position, int] = {}
+    evicted = 0
+    for wearer in stage.wearers:
+        agent = [sys.executable, "-m", "edge_agent", "outbox", "stats", "--json"]
+        stats = json.loads(run([*agent, "--config", str(wearer.config)]))
+        for stream in stats["streams"]:
+            upto[wearer.device, stream["boot"], stream["lane"]] = stream["last_seq"]
+            evicted += stream["evicted"]
+    produced = sum(upto.values())
+    stage.wait(
+        lambda: read.received(stage.engine, upto) >= produced - evicted,
+        f"{produced} records to arrive",
+        timeout_s=30,
+        explain=lambda: f"{read.received(stage.engine, upto)} arrived",
+    )
+    return Records(
+        produced=produced,
+        received=read.received(stage.engine, upto),
+        duplicates=read.duplicates(stage.engine),
+        redelivered=read.redelivered(stage.engine),
+        evicted=evicted,
+    )

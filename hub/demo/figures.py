@@ -1,0 +1,146 @@
+"""What the hub's database says, as the demo's acts and report need it. Read only."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine, case, func, select
+
+from hub.storage.tables import (
+    ALERTS,
+    DEVICES,
+    FEEDBACK,
+    JOBS,
+    RECORDS,
+    ROLLOUTS,
+    STREAMS,
+)
+
+ARMS = ("right", "left")
+FIRST_HALF, SECOND_HALF = "first", "second"
+
+
+def devices_on_release(engine: Engine) -> Counter[int]:
+    """Return how many devices report each release as loaded."""
+    with engine.connect() as db:
+        rows = db.execute(select(DEVICES.c.release, func.count()).group_by("release"))
+        return Counter({int(release): int(n) for release, n in rows})
+
+
+def online_devices(engine: Engine) -> int:
+    """Return how many devices are online."""
+    with engine.connect() as db:
+        query = select(func.count()).where(DEVICES.c.online.is_(True))
+        return int(db.execute(query).scalar_one())
+
+
+def labelled(
+    engine: Engine, release: int, arm: str, half: str = "%"
+) -> dict[str, tuple[int, int]]:
+    """Return (correct, labels) by device, of one release on one arm.
+
+    The arm and half are part of each recording's name, and so of each sample's id.
+    """
+    query = (
+        select(
+            FEEDBACK.c.device,
+            func.sum(case((FEEDBACK.c.correct, 1), else_=0)),
+            func.count(),
+        )
+        .where(FEEDBACK.c.release == release)
+        .where(FEEDBACK.c.sample_id.like(f"%-{arm}-%-{half}@%"))
+        .group_by(FEEDBACK.c.device)
+    )
+    with engine.connect() as db:
+        return {d: (int(right), int(n)) for d, right, n in db.execute(query)}
+
+
+def accuracy(counts: Mapping[str, tuple[int, int]]) -> float | None:
+    """Return the mean accuracy over devices, or nothing without labels.
+
+    The mean is over devices, not over labels: a device is the unit of evidence.
+    """
+    shares = [right / n for right, n in counts.values() if n]
+    return sum(shares) / len(shares) if shares else None
+
+
+def fired_alerts(
+    engine: Engine, cohort: str, rule: str = "drift"
+) -> Sequence[dict[str, Any]]:
+    """Return the alerts of one rule on one cohort that fired at any time."""
+    query = (
+        select(ALERTS)
+        .where(ALERTS.c.rule == rule, ALERTS.c.cohort == cohort)
+        .where(ALERTS.c.fired_at.is_not(None))
+        .order_by(ALERTS.c.id)
+    )
+    with engine.connect() as db:
+        return [dict(row) for row in db.execute(query).mappings()]
+
+
+def rollout_state(engine: Engine, rollout: str) -> tuple[str, int, str]:
+    """Return a rollout's state, stage and reason."""
+    query = select(ROLLOUTS.c.state, ROLLOUTS.c.stage, ROLLOUTS.c.reason)
+    with engine.connect() as db:
+        row = db.execute(query.where(ROLLOUTS.c.id == rollout)).one()
+        return str(row.state), int(row.stage), str(row.reason)
+
+
+def rollout_of(engine: Engine, release: int) -> str | None:
+    """Return the id of the newest rollout of a release."""
+    query = select(ROLLOUTS.c.id).where(ROLLOUTS.c.release == release)
+    with engine.connect() as db:
+        return db.execute(query.order_by(ROLLOUTS.c.created_at.desc())).scalar()
+
+
+def jobs(engine: Engine) -> Sequence[dict[str, Any]]:
+    """Return all jobs, oldest first."""
+    with engine.connect() as db:
+        rows = db.execute(select(JOBS).order_by(JOBS.c.created_at))
+        return [dict(row) for row in rows.mappings()]
+
+
+Position = tuple[str, str, str]
+"""A stream: device, boot id, lane."""
+
+
+def received(engine: Engine, upto: Mapping[Position, int]) -> int:
+    """Return how many records of the streams arrived, up to given sequence numbers."""
+    query = select(RECORDS.c.device, RECORDS.c.boot, RECORDS.c.lane, RECORDS.c.seq)
+    with engine.connect() as db:
+        return sum(
+            seq <= upto.get((device, boot, lane), 0)
+            for device, boot, lane, seq in db.execute(query)
+        )
+
+
+def duplicates(engine: Engine) -> int:
+    """Return how many records tell again what another one of that device told.
+
+    Compared is the content, not the sequence number: a device that gave one event two
+    numbers, or two boots, would show here.
+    """
+    query = select(RECORDS.c.device, RECORDS.c.kind, RECORDS.c.body)
+    with engine.connect() as db:
+        seen = Counter((d, k, body) for d, k, body in db.execute(query))
+    return sum(seen.values()) - len(seen)
+
+
+def redelivered(engine: Engine) -> int:
+    """Return how many records arrived again and were ignored."""
+    with engine.connect() as db:
+        return int(db.execute(select(func.sum(STREAMS.c.redelivered))).scalar() or 0)
+
+
+def profile_rows(
+    engine: Engine, devices: Iterable[str], release: int
+) -> dict[str, int]:
+    """Return how many rows of profiles each device has delivered for a release."""
+    counts = dict.fromkeys(devices, 0)
+    query = select(
+        RECORDS.c.device, func.json_extract(RECORDS.c.body, "$.profile.rows")
+    ).where(RECORDS.c.kind == "profile", RECORDS.c.release == release)
+    with engine.connect() as db:
+        for device, rows in db.execute(query):
+            counts[device] = counts.get(device, 0) + int(rows)
+    return counts

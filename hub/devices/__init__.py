@@ -1,0 +1,1 @@
+"""Devices: who they are, what they shall run, what they really run."""

@@ -1,0 +1,75 @@
+"""Control messages between the network thread and the ticker: newest only.
+
+Presence and twin are states, not events: of one boot only the newest matters, so the
+inbox keeps one message a device, kind and boot, and can neither grow without bound nor
+make the network thread wait.
+"""
+
+import logging
+import threading
+
+from edge_agent.wire import codec
+from edge_agent.wire.control import Presence, Reported
+from edge_agent.wire.errors import WireError
+from edge_agent.wire.topics import Address, Leaf
+
+log = logging.getLogger(__name__)
+
+CONTROL_INVALID = "control.invalid"
+CONTROL_FULL = "control.full"
+
+MAX_WAITING = 100_000
+
+_KINDS: dict[Leaf, type[Presence] | type[Reported]] = {
+    Leaf.PRESENCE: Presence,
+    Leaf.REPORTED: Reported,
+}
+
+
+class Inbox:
+    """Thread-safe; :meth:`put` on the network thread, :meth:`take` on the ticker."""
+
+    def __init__(self) -> None:
+        """Create an empty inbox."""
+        self._lock = threading.Lock()
+        self._waiting: dict[tuple[str, str, str], Presence | Reported] = {}
+
+    def put(self, address: Address, payload: bytes) -> None:
+        """Keep a message; what is not valid is logged and dropped."""
+        kind = _KINDS.get(address.kind) if isinstance(address.kind, Leaf) else None
+        if kind is None:
+            return
+        try:
+            message: Presence | Reported = codec.decode(payload, kind)
+        except WireError as error:
+            _log_invalid(address, str(error))
+            return
+        if message.device != address.device:
+            _log_invalid(address, f"it speaks for {message.device}")
+            return
+        key = (message.device, str(address.kind), message.boot)
+        with self._lock:
+            # Out and in again, so that the order is that of arrival.
+            self._waiting.pop(key, None)
+            full = len(self._waiting) >= MAX_WAITING
+            if not full:
+                self._waiting[key] = message
+        if full:
+            log.error(CONTROL_FULL, extra={"device": address.device})
+
+    def take(self) -> list[Presence | Reported]:
+        """Return and forget what is waiting, in the order of arrival."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        return list(waiting.values())
+
+
+def _log_invalid(address: Address, reason: str) -> None:
+    log.warning(
+        CONTROL_INVALID,
+        extra={
+            "device": address.device,
+            "topic": str(address.kind),
+            "reason": reason,
+        },
+    )

@@ -1,0 +1,298 @@
+"""Devices: presence and twin come in, assignments and commands go out.
+
+An assignment is stored, signed and with a seq above every earlier one, before it is
+published; ``published_at`` is set only when the broker has confirmed it. So whatever
+crashes, the next flush publishes what is missing, and publishing twice does no harm.
+The hub believes what a device *reports*, never what it was told. Called by the ticker
+thread and the command line.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+
+from edge_agent.base.clock import Clock
+from edge_agent.wire import codec, topics
+from edge_agent.wire.control import (
+    Assignment,
+    CollectSamples,
+    Command,
+    Presence,
+    ProbationPolicy,
+    Reported,
+    TufBundle,
+)
+from edge_agent.wire.envelope import Purpose, Sign, seal
+from edge_agent.wire.manifest import release_target
+from edge_agent.wire.topics import Leaf
+from hub.config import HubConfig
+from hub.devices.inbox import Inbox
+from hub.errors import NotFoundError
+from hub.storage import devices as store
+from hub.storage import releases as release_store
+from hub.storage.db import transaction
+from hub.storage.devices import AssignmentRow, DeviceRow
+
+log = logging.getLogger(__name__)
+
+DEVICE_NEW = "device.new"
+DEVICE_ONLINE = "device.online"
+DEVICE_OFFLINE = "device.offline"
+DEVICE_ASSIGNED = "device.assigned"
+
+COMMAND_LIFE_S = 3600.0
+
+
+class Publish(Protocol):
+    """The link's publish: true once the broker has confirmed."""
+
+    def __call__(self, topic: str, payload: bytes, *, retain: bool) -> bool:
+        """Publish at QoS 1 and wait for the broker."""
+        ...
+
+
+class DeviceService:
+    """Knows the devices and speaks to them through signed envelopes."""
+
+    def __init__(
+        self, engine: Engine, config: HubConfig, clock: Clock, sign: Sign
+    ) -> None:
+        """Work on one database; ``sign`` signs with the hub's online key."""
+        self._engine = engine
+        self._config = config
+        self._clock = clock
+        self._sign = sign
+        self._inbox = Inbox()
+        self._reconnected = threading.Event()
+        self._tuf_published = 0
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where the link puts presence and reported twins."""
+        return self._inbox
+
+    def republish_all(self) -> None:
+        """Publish all retained messages again at the next flush.
+
+        Called at each connection, on the network thread: a broker that lost its
+        state gets it back from the database, which is the truth.
+        """
+        self._reconnected.set()
+
+    def receive(self) -> None:
+        """Store what came in since the last call; called by the ticker."""
+        messages = self._inbox.take()
+        if not messages:
+            return
+        with transaction(self._engine) as conn:
+            for message in messages:
+                if isinstance(message, Presence):
+                    self._receive_presence(conn, message)
+                else:
+                    self._receive_reported(conn, message)
+
+    def assign(self, device: str, release: int, rollout: str) -> int:
+        """Assign a release to a device and return the assignment's seq.
+
+        Raises:
+            NotFoundError: There is no such device or release.
+        """
+        with transaction(self._engine) as conn:
+            return self.assign_in(conn, device, release, rollout)
+
+    def assign_in(
+        self, conn: Connection, device: str, release: int, rollout: str
+    ) -> int:
+        """Assign inside the caller's transaction; see :meth:`assign`."""
+        if store.get_device(conn, device) is None:
+            raise _no_device(device)
+        row = release_store.require_release(conn, release)
+        now = self._clock.wall()
+        policy = self._config.rollout
+        assignment = Assignment(
+            device=device,
+            seq=_next_seq(conn, device),
+            release=release,
+            target=release_target(row.name, release),
+            rollout=rollout,
+            issued_at=now,
+            artifacts_url=artifacts_url(self._config),
+            probation=ProbationPolicy(
+                min_predictions=policy.probation_min_predictions,
+                min_s=policy.probation_min_s,
+            ),
+        )
+        envelope = seal(Purpose.ASSIGNMENT, codec.encode(assignment), self._sign)
+        store.put_assignment(
+            conn,
+            AssignmentRow(
+                device=device,
+                seq=assignment.seq,
+                release=release,
+                rollout=rollout,
+                envelope=codec.encode(envelope).decode(),
+                issued_at=now,
+                published_at=None,
+            ),
+        )
+        log.info(
+            DEVICE_ASSIGNED,
+            extra={"device": device, "release": release, "seq": assignment.seq},
+        )
+        return assignment.seq
+
+    def withdraw_in(self, conn: Connection, device: str, rollout: str) -> int:
+        """Take a device's assignment back: its retained message is deleted."""
+        seq = _next_seq(conn, device)
+        store.put_assignment(
+            conn,
+            AssignmentRow(
+                device=device,
+                seq=seq,
+                release=0,
+                rollout=rollout,
+                envelope="",
+                issued_at=self._clock.wall(),
+                published_at=None,
+            ),
+        )
+        return seq
+
+    def collect(self, devices: Sequence[str], max_samples: int, reason: str) -> None:
+        """Ask devices for labelled samples; those without consent send none."""
+        now = self._clock.wall()
+        with transaction(self._engine) as conn:
+            for device in devices:
+                expires_at = now + COMMAND_LIFE_S
+                number = store.reserve_command(conn, device, expires_at)
+                command = Command(
+                    device=device,
+                    id=number,
+                    expires_at=expires_at,
+                    action=CollectSamples(max_samples=max_samples, reason=reason),
+                )
+                envelope = seal(Purpose.COMMAND, codec.encode(command), self._sign)
+                store.fill_command(conn, number, codec.encode(envelope).decode())
+
+    def flush(
+        self,
+        publish: Publish,
+        tuf_version: Callable[[], int],
+        tuf_bundle: Callable[[], TufBundle],
+    ) -> None:
+        """Publish what the broker does not have yet; called by the ticker.
+
+        Metadata goes first: an assignment is worth nothing to a device that cannot
+        verify its release.
+        """
+        if self._reconnected.is_set():
+            self._reconnected.clear()
+            self._tuf_published = 0
+            with transaction(self._engine) as conn:
+                store.unmark_assignments(conn)
+        if not self._flush_tuf(publish, tuf_version, tuf_bundle):
+            return
+        with self._engine.connect() as conn:
+            assignments = store.unpublished_assignments(conn)
+            commands = store.unpublished_commands(conn, self._clock.wall())
+        for row in assignments:
+            topic = topics.leaf(row.device, Leaf.DESIRED)
+            if not publish(topic, row.envelope.encode(), retain=True):
+                return
+            with transaction(self._engine) as conn:
+                store.mark_assignment(conn, row.device, row.seq, self._clock.wall())
+        for command in commands:
+            topic = topics.leaf(command.device, Leaf.CMD)
+            if not publish(topic, command.envelope.encode(), retain=False):
+                return
+            with transaction(self._engine) as conn:
+                store.mark_command(conn, command.id, self._clock.wall())
+
+    def list_devices(self) -> list[DeviceRow]:
+        """Return all devices by id."""
+        with self._engine.connect() as conn:
+            return store.list_devices(conn)
+
+    def get(self, device: str) -> tuple[DeviceRow, AssignmentRow | None]:
+        """Return a device and its newest assignment.
+
+        Raises:
+            NotFoundError: There is no such device (``HUB-DEVICE-001``).
+        """
+        with self._engine.connect() as conn:
+            row = store.get_device(conn, device)
+            if row is None:
+                raise _no_device(device)
+            return row, store.get_assignment(conn, device)
+
+    def _flush_tuf(
+        self,
+        publish: Publish,
+        tuf_version: Callable[[], int],
+        tuf_bundle: Callable[[], TufBundle],
+    ) -> bool:
+        version = tuf_version()
+        if version == self._tuf_published:
+            return True
+        if not publish(topics.HUB_TUF, codec.encode(tuf_bundle()), retain=True):
+            return False
+        self._tuf_published = version
+        return True
+
+    def _receive_presence(self, conn: Connection, presence: Presence) -> None:
+        row = self._known(conn, presence.device)
+        # The will of an old process says nothing about the present one.
+        if not presence.online and row.boot not in {"", presence.boot}:
+            return
+        cohort = presence.labels.get(self._config.monitor.cohort_label, "")
+        store.store_presence(conn, presence, cohort=cohort)
+        if presence.online != row.online or presence.boot != row.boot:
+            event = DEVICE_ONLINE if presence.online else DEVICE_OFFLINE
+            log.info(event, extra={"device": presence.device, "boot": presence.boot})
+
+    def _receive_reported(self, conn: Connection, reported: Reported) -> None:
+        row = self._known(conn, reported.device)
+        if row.reported is None or is_newer(reported, row.reported, row.boot):
+            store.store_reported(conn, reported)
+
+    def _known(self, conn: Connection, device: str) -> DeviceRow:
+        if store.get_device(conn, device) is None:
+            log.info(DEVICE_NEW, extra={"device": device})
+        store.touch(conn, device, self._clock.wall())
+        row = store.get_device(conn, device)
+        if row is None:
+            raise _no_device(device)
+        return row
+
+
+def is_newer(reported: Reported, stored: Reported, boot: str) -> bool:
+    """Tell whether a twin is news; ``boot`` is the boot that presence names.
+
+    Versions order the twins of one boot. Between boots the broker's order holds, but
+    a twin of another boot never replaces one of the boot that is present.
+    """
+    if reported.boot == stored.boot:
+        return reported.version >= stored.version
+    return stored.boot != boot or reported.boot == boot
+
+
+def artifacts_url(config: HubConfig) -> str:
+    """Return where devices fetch artifacts."""
+    api = config.api
+    return (api.public_url or f"http://{api.host}:{api.port}").rstrip("/")
+
+
+def _next_seq(conn: Connection, device: str) -> int:
+    row = store.get_assignment(conn, device)
+    return row.seq + 1 if row else 1
+
+
+def _no_device(device: str) -> NotFoundError:
+    return NotFoundError(
+        "HUB-DEVICE-001",
+        f"there is no device {device!r}",
+        cure="`hub devices list` shows what there is",
+    )

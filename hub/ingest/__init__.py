@@ -1,0 +1,1 @@
+"""From batch to database: what is new is committed, then acknowledged."""

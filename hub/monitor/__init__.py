@@ -1,0 +1,1 @@
+"""Drift and performance: from what devices report to what alerts observe."""

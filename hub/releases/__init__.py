@@ -1,0 +1,1 @@
+"""Releases: intake of bundles, keys, TUF metadata, publication."""

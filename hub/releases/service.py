@@ -1,0 +1,290 @@
+"""Releases: a bundle is taken in, numbered, signed and published.
+
+A release's folder ``releases/<n>/`` appears in one rename; its number exists once the
+database row does. Publication copies what devices need to ``artifacts/<sha256>`` and
+then lets the TUF metadata vouch for it. Both steps can be repeated. Called by the
+command line, the retraining and the ticker (refresh).
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+
+from edge_agent.base.clock import Clock
+from edge_agent.wire import codec
+from edge_agent.wire.control import TufBundle
+from edge_agent.wire.manifest import (
+    BUNDLE_FILE,
+    MAX_ARTIFACT_BYTES,
+    RELEASE_FILE,
+    Release,
+    file_target,
+    release_target,
+)
+from edge_agent.wire.types import Instant, Message, Text
+from hub.config import Home, MonitorConfig
+from hub.errors import ConflictError, RefusedError
+from hub.files import sha256_of, sync_file, sync_folder, write_durably
+from hub.releases.intake import Intake, check_bundle, read_bundle
+from hub.releases.signer import Signer
+from hub.releases.tuf_repo import TargetRef, TufRepo
+from hub.storage import devices as device_store
+from hub.storage import releases as store
+from hub.storage import rollouts as rollout_store
+from hub.storage.db import transaction
+from hub.storage.releases import ReleaseRow
+
+log = logging.getLogger(__name__)
+
+RELEASE_TAKEN_IN = "release.taken_in"
+RELEASE_PUBLISHED = "release.published"
+RELEASE_GATE_OVERRIDDEN = "release.gate_overridden"
+TUF_REFRESHED = "tuf.refreshed"
+
+INTAKE_FILE = "intake.json"
+NEWEST_KEPT = 3
+"""So many of the newest releases stay installable even if nothing uses them yet."""
+
+
+class IntakeNote(Message, frozen=True, kw_only=True):
+    """Kept beside a release: when it was taken in, and why against its gate."""
+
+    at: Instant
+    override_gate: Text = ""
+
+
+class ReleaseService:
+    """Takes in, publishes and lists releases."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        home: Home,
+        config: MonitorConfig,
+        clock: Clock,
+        signer: Signer,
+    ) -> None:
+        """Work on one database and home folder."""
+        self._engine = engine
+        self._home = home
+        self._config = config
+        self._clock = clock
+        self._tuf = TufRepo(home.tuf, signer)
+
+    def take_in(self, bundle: Path, *, override_gate: str = "") -> int:
+        """Check a bundle and make it the next release; nothing is left if refused.
+
+        Raises:
+            RefusedError: A check refused it (``HUB-RELEASE-001`` to ``-008``).
+            ConflictError: These very bytes are a release already
+                (``HUB-RELEASE-009``).
+        """
+        with self._private_copy(bundle) as copy:
+            intake = check_bundle(copy, override_gate=override_gate)
+            self._refuse_duplicate(intake)
+            thresholds = self._calibrate(intake)
+            now = self._clock.wall()
+            note = IntakeNote(at=now, override_gate=override_gate)
+            write_durably(copy / INTAKE_FILE, codec.encode_pretty(note))
+            with transaction(self._engine) as conn:
+                number = store.next_release(conn)
+                manifest = Release(release=number, created_at=now, bundle=intake.bundle)
+                write_durably(copy / RELEASE_FILE, codec.encode_pretty(manifest))
+                self._move_in(copy, number)
+                store.insert_release(
+                    conn,
+                    ReleaseRow(
+                        release=number,
+                        name=intake.bundle.name,
+                        state=store.VALIDATED,
+                        bundle_sha256=intake.bundle_sha256,
+                        model_sha256=intake.bundle.model.sha256,
+                        manifest=manifest,
+                        thresholds=thresholds,
+                        created_at=now,
+                        published_at=None,
+                    ),
+                )
+        if not intake.bundle.gate.ok:
+            log.warning(
+                RELEASE_GATE_OVERRIDDEN,
+                extra={"release": number, "reason": override_gate},
+            )
+        log.info(RELEASE_TAKEN_IN, extra={"release": number})
+        return number
+
+    def publish(self, release: int) -> None:
+        """Sign a release and make it installable; repeating it does no harm.
+
+        Raises:
+            NotFoundError: There is no such release (``HUB-RELEASE-010``).
+        """
+        row = self.get(release)
+        for path in self._device_files(row):
+            self._put_artifact(path)
+        sync_folder(self._home.artifacts)
+        with self._engine.connect() as conn:
+            rows = [row for row in self.live(conn) if row.release != release]
+        targets = [ref for row in (*rows, row) for ref in self._targets(row)]
+        self._tuf.publish(targets, self._now())
+        with transaction(self._engine) as conn:
+            store.mark_published(conn, release, self._clock.wall())
+        log.info(RELEASE_PUBLISHED, extra={"release": release})
+
+    def refresh(self) -> None:
+        """Sign again what would expire; called by the ticker."""
+        if self._tuf.refresh(self._now()):
+            log.info(TUF_REFRESHED, extra={"version": self._tuf.version()})
+
+    def tuf_bundle(self) -> TufBundle:
+        """Return all current TUF metadata."""
+        return self._tuf.bundle()
+
+    def tuf_version(self) -> int:
+        """Return a number that rises with every change of the metadata."""
+        return self._tuf.version()
+
+    def live(self, conn: Connection) -> list[ReleaseRow]:
+        """Return the published releases that must stay installable."""
+        rows = [r for r in store.list_releases(conn) if r.state == store.PUBLISHED]
+        used = device_store.releases_in_use(conn)
+        used |= {row.release for row in rows[-NEWEST_KEPT:]}
+        for rollout in rollout_store.open_rollouts(conn):
+            used |= {rollout.release, rollout.incumbent}
+        current = rollout_store.last_completed(conn)
+        if current is not None:
+            used.add(current.release)
+        return [row for row in rows if row.release in used]
+
+    def list_releases(self) -> list[ReleaseRow]:
+        """Return all releases by number."""
+        with self._engine.connect() as conn:
+            return store.list_releases(conn)
+
+    def get(self, release: int) -> ReleaseRow:
+        """Return one release.
+
+        Raises:
+            NotFoundError: There is no such release (``HUB-RELEASE-010``).
+        """
+        with self._engine.connect() as conn:
+            return store.require_release(conn, release)
+
+    def note(self, release: int) -> IntakeNote:
+        """Return what was noted when a release was taken in."""
+        path = self._folder(release) / INTAKE_FILE
+        return codec.decode(path.read_bytes(), IntakeNote)
+
+    def _folder(self, release: int) -> Path:
+        return self._home.releases / str(release)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.wall(), UTC)
+
+    @contextmanager
+    def _private_copy(self, source: Path) -> Iterator[Path]:
+        """Copy what ``bundle.json`` names; the copy is gone at the end if unused."""
+        bundle = read_bundle(source)
+        names = [BUNDLE_FILE, *(ref.name for ref in bundle.files)]
+        self._home.releases.mkdir(parents=True, exist_ok=True)
+        copy = Path(tempfile.mkdtemp(dir=self._home.releases, prefix=".intake-"))
+        copy.chmod(0o755)
+        try:
+            for name in names:
+                file = source / name
+                if not file.is_file():
+                    raise RefusedError(
+                        "HUB-RELEASE-002", f"{name} is missing from the bundle {source}"
+                    )
+                if file.stat().st_size > MAX_ARTIFACT_BYTES:
+                    raise RefusedError("HUB-RELEASE-003", f"{file} is too large")
+                shutil.copyfile(file, copy / name)
+                sync_file(copy / name)
+            yield copy
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+
+    def _refuse_duplicate(self, intake: Intake) -> None:
+        with self._engine.connect() as conn:
+            same = store.find_bundle(conn, intake.bundle_sha256)
+        if same is not None:
+            raise ConflictError(
+                "HUB-RELEASE-009",
+                f"this bundle is release {same} already",
+                cure=f"`hub rollouts start {same}` rolls it out",
+            )
+
+    def _calibrate(self, intake: Intake) -> str:
+        from hub.monitor.calibrate import calibrate
+
+        thresholds = calibrate(
+            intake.reference,
+            intake.values,
+            intake.groups,
+            baseline_rows=self._config.baseline_rows,
+            recent_rows=self._config.recent_rows,
+        )
+        return codec.encode(thresholds).decode()
+
+    def _move_in(self, copy: Path, number: int) -> None:
+        """Rename the copy to the release's folder.
+
+        A folder of this number without a row is what a crash left: the number was
+        never given.
+        """
+        folder = self._folder(number)
+        shutil.rmtree(folder, ignore_errors=True)
+        sync_folder(copy)
+        copy.rename(folder)
+        sync_folder(self._home.releases)
+
+    def _device_files(self, row: ReleaseRow) -> list[Path]:
+        folder = self._folder(row.release)
+        names = [ref.name for ref in row.manifest.bundle.device_files]
+        return [folder / name for name in (RELEASE_FILE, *names)]
+
+    def _put_artifact(self, path: Path) -> None:
+        """Copy a file into the artifacts under its digest, whole or not at all."""
+        digest = sha256_of(path)
+        target = self._home.artifacts / digest
+        if target.exists():
+            return
+        self._home.artifacts.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._home.artifacts, prefix=".part-")
+        os.close(handle)
+        part = Path(name)
+        try:
+            shutil.copyfile(path, part)
+            if sha256_of(part) != digest:
+                raise RefusedError("HUB-RELEASE-011", f"{path} changed while copied")
+            part.chmod(0o644)
+            sync_file(part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _targets(self, row: ReleaseRow) -> list[TargetRef]:
+        path = self._folder(row.release) / RELEASE_FILE
+        bundle, number = row.manifest.bundle, row.release
+        return [
+            TargetRef(
+                path=release_target(bundle.name, number),
+                sha256=sha256_of(path),
+                length=path.stat().st_size,
+            ),
+            *(
+                TargetRef(
+                    path=file_target(bundle.name, number, ref),
+                    sha256=ref.sha256,
+                    length=ref.bytes,
+                )
+                for ref in bundle.device_files
+            ),
+        ]

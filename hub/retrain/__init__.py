@@ -1,0 +1,1 @@
+"""From an alert to a new bundle: collect samples, run the trainer, take its bundle."""

@@ -1,0 +1,246 @@
+"""The composition root of the hub: services, threads, and their end.
+
+``hub serve`` is one process with four threads: the link's network thread, the ingest
+writer, the ticker (which steps everything that is not telemetry), and HTTP. A thread
+that dies takes the process down with a clear log, because a hub that lost one of them
+only looks alive. The command line uses the same services without the threads.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from edge_agent.base.clock import Clock, SystemClock
+from edge_agent.base.exit_codes import ExitCode
+from hub.config import ApiConfig, Home, HubConfig
+from hub.devices.service import DeviceService
+from hub.errors import UnreachableError
+from hub.home import read_home
+from hub.releases.service import ReleaseService
+from hub.releases.signer import Signer
+from hub.retrain.service import RetrainService
+from hub.rollout.service import RolloutService
+from hub.storage.db import open_database
+
+if TYPE_CHECKING:
+    import uvicorn
+
+log = logging.getLogger(__name__)
+
+HUB_STARTED = "hub.started"
+HUB_STOPPED = "hub.stopped"
+THREAD_DIED = "hub.thread_died"
+DATABASE_BUSY = "hub.database_busy"
+
+REFRESH_S = 60.0
+STOP_S = 2.5
+"""Within this, the threads end; a process manager waits a little longer."""
+GRACEFUL_HTTP_S = 1
+_BACKLOG = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The services over one home folder, ready to be called from one thread each."""
+
+    home: Home
+    config: HubConfig
+    engine: Engine
+    clock: Clock
+    releases: ReleaseService
+    devices: DeviceService
+    rollouts: RolloutService
+    retrain: RetrainService
+
+
+def open_services(home: Home, clock: Clock | None = None) -> Services:
+    """Open the database of a home folder and compose the services over it.
+
+    Raises:
+        NotFoundError: There is no hub in this folder (``HUB-HOME-003``).
+        SettingsError: The configuration cannot be used.
+        HubError: The database cannot be opened.
+    """
+    clock = clock or SystemClock()
+    config = read_home(home)
+    engine = open_database(home.database_url(config))
+    signer = Signer(home.keys)
+    releases = ReleaseService(engine, home, config.monitor, clock, signer)
+    devices = DeviceService(engine, config, clock, signer.sign)
+    rollouts = RolloutService(engine, config.rollout, clock, devices)
+
+    def take_in(bundle: Path) -> int:
+        release = releases.take_in(bundle)
+        releases.publish(release)
+        return release
+
+    retrain = RetrainService(
+        engine,
+        home,
+        config,
+        clock,
+        collect=devices.collect,
+        take_in=take_in,
+        roll_out=rollouts.start,
+    )
+    return Services(
+        home=home,
+        config=config,
+        engine=engine,
+        clock=clock,
+        releases=releases,
+        devices=devices,
+        rollouts=rollouts,
+        retrain=retrain,
+    )
+
+
+class Hub:
+    """Everything that ``hub serve`` runs."""
+
+    def __init__(self, services: Services) -> None:
+        """Compose link, ingest, monitoring and HTTP; nothing is started yet."""
+        from hub.ingest.writer import IngestWriter
+        from hub.link import HubLink
+        from hub.monitor.service import MonitorService
+
+        self._services = services
+        config = services.config
+        self._stop = threading.Event()
+        self._died = ""
+        self._busy = False
+        self._writer = IngestWriter(
+            services.engine, services.clock, self._publish_ack, config.ingest
+        )
+        self._link = HubLink(
+            config.broker,
+            on_batch=self._writer.offer,
+            on_control=services.devices.inbox.put,
+            on_up=services.devices.republish_all,
+        )
+        self._monitor = MonitorService(
+            services.engine, services.home, config, services.clock
+        )
+
+    def request_stop(self) -> None:
+        """Ask :meth:`run` to end; may be called from a signal handler."""
+        self._stop.set()
+
+    def run(self) -> int:
+        """Serve until a stop is requested or a thread dies; return the exit code.
+
+        Raises:
+            UnreachableError: The HTTP port cannot be used (``HUB-API-001``), or the
+                broker may not be (``HUB-LINK-001``).
+        """
+        api = self._services.config.api
+        listener = _listen(api)
+        server = self._http_server()
+        threads = [
+            self._thread("ingest-writer", lambda: self._writer.run(self._stop)),
+            self._thread("ticker", self._tick_until_stop),
+            self._thread("http", lambda: server.run(sockets=[listener])),
+        ]
+        self._link.start()
+        for thread in threads:
+            thread.start()
+        log.info(HUB_STARTED, extra={"host": api.host, "port": api.port})
+        self._stop.wait()
+        server.should_exit = True
+        deadline = time.monotonic() + STOP_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._services.retrain.close()
+        self._link.stop()
+        listener.close()
+        log.info(HUB_STOPPED, extra={"reason": self._died or "asked to"})
+        return ExitCode.FAILED if self._died else ExitCode.OK
+
+    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        """Make a thread whose end, other than by a stop, stops the process."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException:
+                log.critical(THREAD_DIED, extra={"in_thread": name}, exc_info=True)
+                self._died = self._died or name
+            else:
+                if not self._stop.is_set():
+                    log.critical(THREAD_DIED, extra={"in_thread": name})
+                    self._died = self._died or name
+            finally:
+                self._stop.set()
+
+        return threading.Thread(target=guarded, name=name, daemon=True)
+
+    def _tick_until_stop(self) -> None:
+        refresh_at = 0.0
+        while not self._stop.is_set():
+            if time.monotonic() >= refresh_at:
+                self._services.releases.refresh()
+                refresh_at = time.monotonic() + REFRESH_S
+            try:
+                self._tick()
+            except OperationalError as error:
+                self._say_busy(str(error.orig))
+            else:
+                self._busy = False
+            self._stop.wait(self._services.config.tick_s)
+
+    def _tick(self) -> None:
+        services = self._services
+        services.devices.receive()
+        self._monitor.tick()
+        services.retrain.tick()
+        services.rollouts.tick()
+        services.devices.flush(
+            self._link.publish,
+            services.releases.tuf_version,
+            services.releases.tuf_bundle,
+        )
+
+    def _say_busy(self, reason: str) -> None:
+        """Log once that the database does not answer; the next tick tries again."""
+        if not self._busy:
+            self._busy = True
+            log.warning(DATABASE_BUSY, extra={"reason": reason})
+
+    def _publish_ack(self, topic: str, payload: bytes) -> None:
+        self._link.send(topic, payload)
+
+    def _http_server(self) -> "uvicorn.Server":
+        import uvicorn
+
+        from hub.api.app import make_app
+
+        app = make_app(self._services.home.artifacts, lambda: self._link.connected)
+        return uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=GRACEFUL_HTTP_S,
+            )
+        )
+
+
+def _listen(api: ApiConfig) -> socket.socket:
+    try:
+        return socket.create_server((api.host, api.port), backlog=_BACKLOG)
+    except OSError as error:
+        raise UnreachableError(
+            "HUB-API-001",
+            f"cannot listen on {api.host}:{api.port}: {error.strerror or error}",
+            cure="set another [api] port in hub.toml; is a hub running already?",
+        ) from error

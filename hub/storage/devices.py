@@ -1,0 +1,241 @@
+"""Devices, their assignments and the commands to them, in the database.
+
+Plain functions over one connection; the caller owns the transaction. Called by
+:mod:`hub.devices`, :mod:`hub.rollout`, the ingest writer and the command line.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from edge_agent.wire import codec
+from edge_agent.wire.control import Presence, Reported
+from hub.storage.tables import ASSIGNMENTS, COMMANDS, DEVICES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRow:
+    """What the hub knows about one device; ``release`` is what it reports."""
+
+    id: str
+    first_seen_at: float
+    last_seen_at: float
+    online: bool
+    boot: str
+    presence: Presence | None
+    reported: Reported | None
+    cohort: str
+    release: int
+    sha256: str
+    clock_offset_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentRow:
+    """The newest assignment of a device; ``envelope`` is empty once withdrawn."""
+
+    device: str
+    seq: int
+    release: int
+    rollout: str
+    envelope: str
+    issued_at: float
+    published_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRow:
+    """A command that has not yet been handed to the broker."""
+
+    id: int
+    device: str
+    envelope: str
+    expires_at: float
+
+
+def touch(conn: Connection, device: str, at: float, cohort: str = "") -> None:
+    """Note that the hub heard of a device at ``at``; register an unknown one."""
+    seen = select(DEVICES.c.last_seen_at).where(DEVICES.c.id == device)
+    last = conn.execute(seen).scalar_one_or_none()
+    if last is None:
+        conn.execute(
+            insert(DEVICES).values(
+                id=device, first_seen_at=at, last_seen_at=at, cohort=cohort
+            )
+        )
+        return
+    values: dict[str, object] = {"last_seen_at": max(at, last)}
+    if cohort:
+        values["cohort"] = cohort
+    conn.execute(update(DEVICES).where(DEVICES.c.id == device).values(values))
+
+
+def get_device(conn: Connection, device: str) -> DeviceRow | None:
+    """Return one device, or ``None``."""
+    row = conn.execute(select(DEVICES).where(DEVICES.c.id == device)).one_or_none()
+    return None if row is None else _device(row)
+
+
+def list_devices(conn: Connection) -> list[DeviceRow]:
+    """Return all devices by id."""
+    return [
+        _device(row) for row in conn.execute(select(DEVICES).order_by(DEVICES.c.id))
+    ]
+
+
+def store_presence(conn: Connection, presence: Presence, *, cohort: str) -> None:
+    """Store a birth or a will that the caller judged to be news."""
+    values: dict[str, object] = {
+        "online": presence.online,
+        "boot": presence.boot,
+        "presence": codec.encode(presence).decode(),
+    }
+    if cohort:
+        values["cohort"] = cohort
+    conn.execute(update(DEVICES).where(DEVICES.c.id == presence.device).values(values))
+
+
+def store_reported(conn: Connection, reported: Reported) -> None:
+    """Store a reported twin that the caller judged to be news."""
+    conn.execute(
+        update(DEVICES)
+        .where(DEVICES.c.id == reported.device)
+        .values(
+            reported=codec.encode(reported).decode(),
+            release=reported.release,
+            sha256=reported.sha256,
+        )
+    )
+
+
+def get_assignment(conn: Connection, device: str) -> AssignmentRow | None:
+    """Return the newest assignment of a device, or ``None``."""
+    found = select(ASSIGNMENTS).where(ASSIGNMENTS.c.device == device)
+    row = conn.execute(found).one_or_none()
+    return None if row is None else _assignment(row)
+
+
+def list_assignments(conn: Connection) -> dict[str, AssignmentRow]:
+    """Return the newest assignment of each device."""
+    return {
+        row.device: _assignment(row)
+        for row in conn.execute(select(ASSIGNMENTS).order_by(ASSIGNMENTS.c.device))
+    }
+
+
+def put_assignment(conn: Connection, row: AssignmentRow) -> None:
+    """Replace a device's assignment; it is published by the next flush."""
+    values = {
+        "seq": row.seq,
+        "release": row.release,
+        "rollout": row.rollout,
+        "envelope": row.envelope,
+        "issued_at": row.issued_at,
+        "published_at": row.published_at,
+    }
+    if get_assignment(conn, row.device) is None:
+        conn.execute(insert(ASSIGNMENTS).values(device=row.device, **values))
+    else:
+        where = ASSIGNMENTS.c.device == row.device
+        conn.execute(update(ASSIGNMENTS).where(where).values(values))
+
+
+def unpublished_assignments(conn: Connection) -> list[AssignmentRow]:
+    """Return the assignments that the broker does not have yet."""
+    found = select(ASSIGNMENTS).where(ASSIGNMENTS.c.published_at.is_(None))
+    return [_assignment(row) for row in conn.execute(found)]
+
+
+def mark_assignment(conn: Connection, device: str, seq: int, at: float) -> None:
+    """Note that the broker has assignment ``seq`` of a device."""
+    conn.execute(
+        update(ASSIGNMENTS)
+        .where(ASSIGNMENTS.c.device == device, ASSIGNMENTS.c.seq == seq)
+        .values(published_at=at)
+    )
+
+
+def unmark_assignments(conn: Connection) -> None:
+    """Forget what the broker has: all assignments are published again."""
+    conn.execute(update(ASSIGNMENTS).values(published_at=None))
+
+
+def reserve_command(conn: Connection, device: str, expires_at: float) -> int:
+    """Insert a command without its envelope and return its rising id."""
+    result = conn.execute(
+        insert(COMMANDS).values(device=device, envelope="", expires_at=expires_at)
+    )
+    key = result.inserted_primary_key
+    if key is None:
+        message = "the database returned no key"
+        raise RuntimeError(message)
+    return int(key[0])
+
+
+def fill_command(conn: Connection, command: int, envelope: str) -> None:
+    """Give a reserved command its signed envelope."""
+    where = COMMANDS.c.id == command
+    conn.execute(update(COMMANDS).where(where).values(envelope=envelope))
+
+
+def unpublished_commands(conn: Connection, now: float) -> list[CommandRow]:
+    """Return the commands to be sent, oldest first, without the expired."""
+    found = (
+        select(COMMANDS)
+        .where(COMMANDS.c.published_at.is_(None), COMMANDS.c.expires_at > now)
+        .order_by(COMMANDS.c.id)
+    )
+    return [
+        CommandRow(
+            id=row.id,
+            device=row.device,
+            envelope=row.envelope,
+            expires_at=row.expires_at,
+        )
+        for row in conn.execute(found)
+    ]
+
+
+def mark_command(conn: Connection, command: int, at: float) -> None:
+    """Note that the broker has a command."""
+    where = COMMANDS.c.id == command
+    conn.execute(update(COMMANDS).where(where).values(published_at=at))
+
+
+def releases_in_use(conn: Connection) -> set[int]:
+    """Return the releases that any device runs, keeps as previous, or shall run."""
+    used = {row.release for row in conn.execute(select(ASSIGNMENTS.c.release))}
+    for device in list_devices(conn):
+        used.add(device.release)
+        if device.reported is not None:
+            used.add(device.reported.previous)
+    return used - {0}
+
+
+def _device(row: Row[tuple[object, ...]]) -> DeviceRow:
+    presence, reported = row.presence, row.reported
+    return DeviceRow(
+        id=row.id,
+        first_seen_at=row.first_seen_at,
+        last_seen_at=row.last_seen_at,
+        online=row.online,
+        boot=row.boot,
+        presence=codec.decode(presence.encode(), Presence) if presence else None,
+        reported=codec.decode(reported.encode(), Reported) if reported else None,
+        cohort=row.cohort,
+        release=row.release,
+        sha256=row.sha256,
+        clock_offset_s=row.clock_offset_s,
+    )
+
+
+def _assignment(row: Row[tuple[object, ...]]) -> AssignmentRow:
+    return AssignmentRow(
+        device=row.device,
+        seq=row.seq,
+        release=row.release,
+        rollout=row.rollout,
+        envelope=row.envelope,
+        issued_at=row.issued_at,
+        published_at=row.published_at,
+    )

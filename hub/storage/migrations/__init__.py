@@ -1,0 +1,1 @@
+"""Alembic migrations; applied by ``hub.storage.db`` when a database is opened."""

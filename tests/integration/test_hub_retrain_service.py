@@ -1,0 +1,341 @@
+"""Retraining over a real database, with a small program in the trainer's place."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from edge_agent.base.clock import SystemClock
+from edge_agent.wire import codec
+from edge_agent.wire.job import Job
+from edge_agent.wire.manifest import (
+    Bundle,
+    FileRef,
+    GateCheck,
+    GateReport,
+    InputContract,
+    Provenance,
+    Release,
+    TensorContract,
+)
+from edge_agent.wire.records import SampleRecord
+from edge_agent.wire.topics import Lane
+from hub.alerts.evidence import DriftEvidence, DriftingChannel, DriftingDevice
+from hub.alerts.machine import Alert, AlertState
+from hub.config import Home, HubConfig, RetrainConfig
+from hub.errors import ConflictError, NotFoundError
+from hub.retrain.runner import JobRunner
+from hub.retrain.service import RetrainService
+from hub.storage import records
+from hub.storage.alerts import AlertRow, insert_alert
+from hub.storage.db import open_database, transaction
+from hub.storage.jobs import JobKind, JobRow, JobState
+from hub.storage.records import StreamKey
+from hub.storage.releases import ReleaseRow, insert_release
+
+CONFIG = HubConfig(retrain=RetrainConfig(min_samples=4, max_samples_per_device=2))
+FILE = FileRef(name="x", sha256="0" * 64, bytes=0)
+WRITES_BUNDLE = """
+import json, pathlib, sys
+job = json.loads(pathlib.Path(sys.argv[1]).read_text())
+out = pathlib.Path(job["out"])
+out.mkdir()
+(out / "bundle.json").write_text(pathlib.Path(sys.argv[2]).read_text())
+sys.exit(int(sys.argv[3]))
+"""
+
+
+def make_bundle(*, ok: bool) -> Bundle:
+    """Return a bundle's manifest, accepted or refused by the gate."""
+    check = GateCheck(name="accuracy", ok=ok, observed=0.31, limit=0.5)
+    return Bundle(
+        name="m",
+        task="watch",
+        variant="float",
+        input=InputContract(tensor=TensorContract(name="x", shape=[2, 3])),
+        outputs=[TensorContract(name="p", shape=[2])],
+        labels=["a", "b"],
+        model=FILE,
+        reference=FILE,
+        golden=FILE,
+        calibration=FILE,
+        card=FILE,
+        gate=GateReport(ok=ok, checks=[check]),
+        provenance=Provenance(created_at=1.0),
+    )
+
+
+@dataclass
+class Rig:
+    """A retrain service and what it asked of others."""
+
+    engine: Engine
+    home: Home
+    service: RetrainService
+    asked: list[list[str]] = field(default_factory=list)
+    taken: list[Path] = field(default_factory=list)
+    rolled_out: list[int] = field(default_factory=list)
+
+    def use_command(self, take_in_fails: str, *command: str) -> None:
+        """Put a program in the trainer's place."""
+
+        def take_in(bundle: Path) -> int:
+            if take_in_fails:
+                raise ConflictError("HUB-RELEASE-009", take_in_fails)
+            self.taken.append(bundle)
+            return 2
+
+        def make_command(folder: Path) -> Sequence[str]:
+            return [*command[:3], str(folder / "job.json"), *command[3:]]
+
+        self.service._runner = JobRunner(
+            self.engine, SystemClock(), take_in, 60.0, make_command
+        )
+
+    def use_trainer(self, *, ok: bool = True, code: int = 0, fails: str = "") -> None:
+        """Let the trainer's place write a bundle and end with a code."""
+        made = self.home.path / "made.json"
+        made.write_bytes(codec.encode_pretty(make_bundle(ok=ok)))
+        self.use_command(
+            fails, sys.executable, "-c", WRITES_BUNDLE, str(made), str(code)
+        )
+
+    def add_alert(self, *, change: float = -0.2, devices: Sequence[str]) -> int:
+        """Store a firing drift alert."""
+        evidence = DriftEvidence(
+            cohort_devices=4,
+            needed=2,
+            devices=[
+                DriftingDevice(device=d, statistic=9.0, channel="c", psi=2.0)
+                for d in devices
+            ],
+            channels=[DriftingChannel(name="c", psi=2.0, devices=2)],
+            windows=8,
+            since_at=1.0,
+            until_at=2.0,
+            threshold=2.0,
+            effect_min=0.2,
+            placements=100,
+            confidence_change=change,
+        )
+        row = AlertRow(
+            id=0,
+            fingerprint="f",
+            rule="drift",
+            release=1,
+            cohort="ward-b",
+            severity="warning",
+            summary="drift in cohort ward-b",
+            evidence=evidence,
+            alert=Alert(state=AlertState.FIRING, pending_at=1.0, fired_at=2.0),
+            updated_at=2.0,
+        )
+        with transaction(self.engine) as connection:
+            return insert_alert(connection, row)
+
+    def add_samples(self, device: str, count: int) -> None:
+        """Store labelled samples of a device."""
+        rows = [
+            (
+                seq,
+                SampleRecord(
+                    at=1.0,
+                    sample_id=f"s{seq}",
+                    release=1,
+                    consent="study",
+                    label="a",
+                    predicted="b",
+                    shape=[2, 3],
+                    data=np.full((2, 3), seq, "<f4").tobytes(),
+                ),
+            )
+            for seq in range(1, count + 1)
+        ]
+        key = StreamKey(device=device, boot="0" * 16, lane=Lane.SAMPLE)
+        with transaction(self.engine) as connection:
+            records.write_rows(connection, key, list(rows), SystemClock().wall())
+
+    def tick_until_ended(self) -> JobRow:
+        """Tick until the newest job has ended."""
+        deadline = SystemClock().mono() + 60
+        while (job := self.service.list_jobs()[-1]).finished_at is None:
+            self.service.tick()
+            running = self.service._runner._running
+            if running is not None:
+                running.supervision.wait(0.1)
+            assert SystemClock().mono() < deadline
+        return job
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """Return a service over a home folder with one published release."""
+    home = Home(tmp_path)
+    engine = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
+    manifest = Release(release=1, created_at=1.0, bundle=make_bundle(ok=True))
+    with transaction(engine) as connection:
+        insert_release(
+            connection,
+            ReleaseRow(
+                release=1,
+                name="m",
+                state="published",
+                bundle_sha256="1" * 64,
+                model_sha256="0" * 64,
+                manifest=manifest,
+                thresholds="",
+                created_at=1.0,
+                published_at=1.0,
+            ),
+        )
+    asked: list[list[str]] = []
+    rolled_out: list[int] = []
+
+    def roll_out(release: int) -> str:
+        rolled_out.append(release)
+        return "rollout-1"
+
+    service = RetrainService(
+        engine,
+        home,
+        CONFIG,
+        SystemClock(),
+        collect=lambda devices, _most, _reason: asked.append(devices),
+        take_in=lambda _bundle: 0,
+        roll_out=roll_out,
+    )
+    made = Rig(
+        engine=engine, home=home, service=service, asked=asked, rolled_out=rolled_out
+    )
+    made.use_trainer()
+    yield made
+    service.close()
+    engine.dispose()
+
+
+def test_an_alert_becomes_a_release(rig: Rig) -> None:
+    """Drift with loss collects samples, trains, takes in, and rolls out."""
+    rig.add_alert(devices=["d1", "d2"])
+    rig.service.tick()
+    rig.service.tick()
+    rig.add_samples("d1", 2)
+    rig.add_samples("d2", 2)
+    rig.add_samples("stranger", 9)
+    job = rig.tick_until_ended()
+    rig.service.tick()
+
+    assert (job.state, job.kind, job.release, job.error) == (
+        JobState.DONE,
+        JobKind.RETRAIN,
+        2,
+        "",
+    )
+    assert rig.asked == [["d1", "d2"]]
+    assert rig.rolled_out == [2]
+    assert len(rig.service.list_jobs()) == 1
+    order = codec.decode((Path(job.folder) / "job.json").read_bytes(), Job)
+    assert order.incumbent is not None
+    assert order.incumbent.bundle == str(rig.home.releases.resolve() / "1")
+    with np.load(order.samples, allow_pickle=False) as samples:
+        assert samples["x"].shape == (4, 2, 3)
+        assert samples["x"].dtype == np.float32
+        assert sorted(samples["group"].tolist()) == ["d1", "d1", "d2", "d2"]
+
+
+def test_a_restart_asks_no_device_twice(rig: Rig) -> None:
+    """Only devices that begin to drift later are asked by later ticks."""
+    rig.add_alert(devices=["d1"])
+    for _ in range(3):
+        rig.service.tick()
+        rig.service = RetrainService(
+            rig.engine,
+            rig.home,
+            CONFIG,
+            SystemClock(),
+            collect=lambda devices, _most, _reason: rig.asked.append(devices),
+            take_in=lambda _bundle: 0,
+            roll_out=lambda _release: "",
+        )
+
+    assert rig.asked == [["d1"]]
+
+
+def test_drift_without_loss_trains_nothing(rig: Rig) -> None:
+    """Moved inputs alone, with confidence as it was, begin no job."""
+    rig.add_alert(change=-0.01, devices=["d1", "d2"])
+    rig.service.tick()
+
+    assert rig.service.list_jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("ok", "code", "fails", "expected"),
+    [
+        (False, 7, "", "refused by the gate: accuracy 0.31 (limit 0.5)"),
+        (True, 1, "", "the trainer ended with 1"),
+        (True, 0, "this is release 1 already", "HUB-RELEASE-009"),
+    ],
+)
+def test_a_job_that_makes_no_release_says_why(
+    rig: Rig, *, ok: bool, code: int, fails: str, expected: str
+) -> None:
+    """A refusal by the gate, a crash and a refusal by the hub are told apart."""
+    rig.use_trainer(ok=ok, code=code, fails=fails)
+    rig.service.start_job(task="watch", name="m")
+    job = rig.tick_until_ended()
+
+    assert job.state is JobState.FAILED
+    assert expected in job.error
+    assert rig.taken == []
+
+
+def test_an_operators_job_runs_in_the_foreground_and_is_not_rolled_out(
+    rig: Rig,
+) -> None:
+    """`hub train start` waits for its job; rolling out is the operator's to decide."""
+    job_id = rig.service.start_job(task="watch", name="m", settings={"epochs": "1"})
+    job = rig.service.run_job(job_id)
+
+    assert (job.state, job.release, job.exit_code) == (JobState.DONE, 2, 0)
+    assert rig.rolled_out == []
+    with pytest.raises(NotFoundError, match="HUB-RETRAIN-003"):
+        rig.service.run_job("train-none")
+
+
+def test_a_job_whose_process_is_gone_is_judged_by_its_bundle(rig: Rig) -> None:
+    """After a restart of the hub, a complete bundle is taken in without exit code."""
+    job_id = rig.service.start_job(task="watch", name="m")
+    rig.service.tick()
+    running = rig.service._runner._running
+    assert running is not None
+    running.supervision.wait(60.0)
+    running.supervision.release()  # what the end of the process would do
+    rig.use_trainer()
+    job = rig.tick_until_ended()
+
+    assert (job.id, job.state, job.exit_code) == (job_id, JobState.DONE, None)
+
+
+def test_a_job_past_its_deadline_is_killed(rig: Rig) -> None:
+    """No trainer runs longer than it may."""
+    rig.use_command("", sys.executable, "-c", "import time; time.sleep(600)")
+    rig.service._runner._timeout_s = 0.2
+    rig.service.start_job(task="watch", name="m")
+    job = rig.tick_until_ended()
+
+    assert job.state is JobState.FAILED
+    assert "killed after" in job.error
+
+
+def test_stopping_the_hub_puts_the_job_back(rig: Rig) -> None:
+    """A stop kills the trainer and queues its job, so the next start runs it."""
+    rig.use_command("", sys.executable, "-c", "import time; time.sleep(600)")
+    job_id = rig.service.start_job(task="watch", name="m")
+    rig.service.tick()
+    rig.service.close()
+
+    assert rig.service.get_job(job_id).state is JobState.QUEUED
