@@ -1,0 +1,64 @@
+"""Which variant is shipped: the float one, unless another earns it. Pure.
+
+Small nets are often slower in int8, so nothing is assumed. Accuracy here is on
+training people (quantization does not overfit), never on the gate's.
+"""
+
+from dataclasses import dataclass
+
+ACCURACY_TIE = 0.005
+AGREEMENT_MIN = 0.98
+LATENCY_TIE = 1.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What was measured of one converted file."""
+
+    name: str
+    bytes: int
+    accuracy: float
+    agreement: float
+    latency_us: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The variant to ship, and why."""
+
+    variant: str
+    reason: str
+
+
+def choose(base: Variant, others: tuple[Variant, ...]) -> Choice:
+    """Choose between the float variant ``base`` and ``others``.
+
+    Another one wins if it is clearly more accurate, or as accurate, in agreement,
+    not slower, and faster or smaller.
+    """
+    best, reasons = base, []
+    for other in others:
+        verdict = _verdict(base, other)
+        reasons.append(f"{other.name}: {verdict[1]}")
+        if verdict[0] and (best is base or other.latency_us < best.latency_us):
+            best = other
+    text = "; ".join(reasons) or "no other variant was made"
+    return Choice(variant=best.name, reason=f"{best.name} ships; {text}")
+
+
+def _verdict(base: Variant, other: Variant) -> tuple[bool, str]:
+    gain = other.accuracy - base.accuracy
+    ratio = other.latency_us / base.latency_us
+    size = other.bytes / base.bytes
+    figures = f"{gain * 100:+.1f} points, {ratio:.2f}x latency, {size:.2f}x bytes"
+    if gain > ACCURACY_TIE:
+        return True, f"more accurate ({figures})"
+    if gain < -ACCURACY_TIE:
+        return False, f"less accurate ({figures})"
+    if other.agreement < AGREEMENT_MIN:
+        return False, f"agrees on {other.agreement:.1%} only ({figures})"
+    if ratio > LATENCY_TIE:
+        return False, f"slower ({figures})"
+    if ratio < 1 / LATENCY_TIE or size < 1:
+        return True, f"as accurate, cheaper ({figures})"
+    return False, f"no cheaper ({figures})"
