@@ -1,0 +1,69 @@
+"""The loop closes: the demo's own report, checked figure by figure."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Play the demo once and return its report."""
+    folder = tmp_path_factory.mktemp("demo")
+    path = folder / "demo-report.json"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "hub", "demo"),
+            *("--folder", str(folder / "run"), "--report", str(path)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def test_every_act_did_what_it_should(report: dict[str, Any]) -> None:
+    """The demo judges itself, act by act."""
+    assert report["ok"]
+    assert all(act["ok"] for act in report["acts"])
+
+
+def test_drift_is_alerted_for_the_half_that_moved_only(report: dict[str, Any]) -> None:
+    """Profiles raise the alarm, before labels do, and nowhere else."""
+    assert report["alerts"]["left"] >= 1
+    assert report["alerts"]["right"] == 0
+    assert report["alert_before_labels"]
+
+
+def test_release_2_recovers_the_left_arm_and_keeps_the_right(
+    report: dict[str, Any],
+) -> None:
+    """At least 25 points gained on the left, at most 3 lost on the right."""
+    first, second = (report["accuracy"][f"release_{n}"] for n in (1, 2))
+
+    assert second["left"] >= first["left"] + 0.25
+    assert second["right"] >= first["right"] - 0.03
+
+
+def test_the_bad_release_is_on_no_device_in_the_end(report: dict[str, Any]) -> None:
+    """The canary stopped it and went back without an operator."""
+    assert report["devices_on_release"] == {"1": 0, "2": 8, "3": 0}
+    assert report["devices_by_phase"]["release_1"] == {"1": 8}
+    assert report["rollouts"]["release_3"] == "ROLLED_BACK"
+
+
+def test_every_record_arrived_and_none_twice(report: dict[str, Any]) -> None:
+    """What the devices committed is what the hub has."""
+    records = report["records"]
+
+    assert records["received"] == records["produced"] > 1000
+    assert records["duplicates"] == 0
