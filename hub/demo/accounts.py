@@ -4,11 +4,14 @@ The devices go on producing while they are counted. So the count is taken up to 
 position: what each stream had produced at one moment, by the device's own database.
 """
 
-import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
 
 from edge_agent.wire.types import Message
 from hub.demo import figures as read
+from hub.demo.fleet import Wearer
 from hub.demo.stage import Stage, run
 
 
@@ -26,6 +29,25 @@ class Records(Message, frozen=True, kw_only=True):
     evicted: int = 0
 
 
+class _Stream(Message, frozen=True, kw_only=True):
+    boot: str
+    lane: str
+    last_seq: int
+    evicted: int
+
+
+class _OutboxStats(Message, frozen=True, kw_only=True):
+    """What the demo reads of ``edge-agent outbox stats --json``."""
+
+    streams: list[_Stream]
+
+
+def _outbox_stats(wearer: Wearer) -> _OutboxStats:
+    agent = [sys.executable, "-m", "edge_agent", "outbox", "stats", "--json"]
+    text = run([*agent, "--config", str(wearer.config)])
+    return msgspec.json.decode(text, type=_OutboxStats)
+
+
 def count_records(stage: Stage) -> Records:
     """Wait until the hub has what the devices have produced by now, then count.
 
@@ -34,12 +56,12 @@ def count_records(stage: Stage) -> Records:
     """
     upto: dict[read.Position, int] = {}
     evicted = 0
-    for wearer in stage.wearers:
-        agent = [sys.executable, "-m", "edge_agent", "outbox", "stats", "--json"]
-        stats = json.loads(run([*agent, "--config", str(wearer.config)]))
-        for stream in stats["streams"]:
-            upto[wearer.device, stream["boot"], stream["lane"]] = stream["last_seq"]
-            evicted += stream["evicted"]
+    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="accounts") as pool:
+        stats = list(pool.map(_outbox_stats, stage.wearers))
+    for wearer, found in zip(stage.wearers, stats, strict=True):
+        for stream in found.streams:
+            upto[wearer.device, stream.boot, stream.lane] = stream.last_seq
+            evicted += stream.evicted
     produced = sum(upto.values())
     stage.wait(
         lambda: read.received(stage.engine, upto) >= produced - evicted,

@@ -106,11 +106,20 @@ def left_arm(stage: Stage) -> str:
     stage.figures.drift_fired_at = alert["fired_at"]
     stage.figures.drift_summary = alert["summary"]
     _enough_labels(stage, FIRST, "left", len(stage.wearers) // 2)
-    by_labels = read.fired_alerts(stage.engine, MOVES, rule="accuracy")
-    if by_labels:
-        stage.figures.labels_fired_at = by_labels[0]["fired_at"]
+    stage.wait(
+        lambda: bool(read.fired_alerts(stage.engine, MOVES, rule="accuracy")),
+        "late labels to say the same",
+        timeout_s=60,
+    )
+    by_labels = read.fired_alerts(stage.engine, MOVES, rule="accuracy")[0]
+    stage.figures.labels_fired_at = by_labels["fired_at"]
+    earlier = by_labels["fired_at"] - alert["fired_at"]
+    require(earlier > 0, f"labels told of the loss {-earlier:.1f} s before profiles")
     share = read.accuracy(read.labelled(stage.engine, FIRST, "left"))
-    return f"accuracy fell to {share:.2f} on left arms; {alert['summary']}"
+    return (
+        f"accuracy fell to {share:.2f} on left arms; "
+        f"{earlier:.0f} s before labels told: {alert['summary']}"
+    )
 
 
 def retrain(stage: Stage) -> str:

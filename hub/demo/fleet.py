@@ -13,8 +13,8 @@ from hub.config import Home
 from hub.demo.processes import Processes
 
 STAYS, MOVES = "ward-a", "ward-b"
-RATE = 40
-LABEL_DELAY_S = 8
+RATE = 50
+LABEL_DELAY_S = 10
 QUIET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 _CONFIG = """\

@@ -37,6 +37,7 @@ port = {api}
 
 [monitor]
 for_s = 1.0
+min_labels = 250
 
 [retrain]
 min_samples = 600

@@ -169,9 +169,9 @@ def print_summary(report: Report, path: Path, console: Console) -> None:
 
 
 def _before_labels(stage: Stage) -> bool:
-    """Tell whether profiles raised the alarm before labels could have."""
+    """Tell whether profiles raised the alarm before labels did."""
     drift, labels = stage.figures.drift_fired_at, stage.figures.labels_fired_at
-    return bool(drift) and (labels is None or drift < labels)
+    return bool(drift) and labels is not None and drift < labels
 
 
 def _rounded(value: float | None) -> float | None:

@@ -23,9 +23,13 @@ MONITOR_BLIND = "monitor.blind"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitoredRelease:
-    """A release that devices can be scored against."""
+    """A release that devices can be scored against.
+
+    ``overlap``: in how many windows of the stream a row of input stands.
+    """
 
     release: int
+    overlap: float
     reference: str
     channels: tuple[Channel, ...]
     thresholds: Thresholds
@@ -53,8 +57,11 @@ def read_monitored(engine: Engine, home: Home, release: int) -> MonitoredRelease
         reason = "thresholds and reference have different channels"
         log.warning(MONITOR_BLIND, extra={"release": release, "reason": reason})
         return None
+    shape = row.manifest.bundle.input.tensor.shape
+    hop = row.manifest.bundle.input.hop
     return MonitoredRelease(
         release=release,
+        overlap=max(1.0, shape[0] / hop) if hop and shape else 1.0,
         reference=file.sha256,
         channels=tuple(reference.channels),
         thresholds=thresholds,

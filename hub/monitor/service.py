@@ -160,11 +160,16 @@ class MonitorService:
                     watch=AccuracyWatch(
                         min_labels=self._config.min_labels,
                         drop=self._config.accuracy_drop,
+                        overlap=self._overlap(row.release),
                     )
                 ),
             )
             labelled.watch.add(correct=row.correct, at=row.predicted_at)
             labelled.heard_at = max(labelled.heard_at, row.received_at)
+
+    def _overlap(self, number: int) -> float:
+        release = self._release(number)
+        return release.overlap if release is not None else 1.0
 
     def _release(self, number: int) -> MonitoredRelease | None:
         if number not in self._releases:

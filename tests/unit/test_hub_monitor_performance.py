@@ -39,6 +39,36 @@ def test_unchanged_accuracy_hardly_ever_fires() -> None:
     assert len(fired) <= 2, fired
 
 
+def test_labels_that_repeat_each_other_do_not_fire() -> None:
+    """Of 60 streams whose labels come in runs of five, at most two fire.
+
+    Taken for independent they would fire several times as often.
+    """
+
+    def runs(seed: int, overlap: float) -> bool:
+        rng = np.random.default_rng(seed)
+        watch = AccuracyWatch(min_labels=100, drop=0.10, overlap=overlap)
+        for correct in np.repeat(rng.random(1100) < 0.8, 5):
+            watch.add(correct=bool(correct), at=float(watch.labels))
+        return watch.has_fired
+
+    fired = [seed for seed in range(60) if runs(seed, 5.0)]
+
+    assert len(fired) <= 2, fired
+    assert sum(runs(seed, 1.0) for seed in range(60)) > 6
+
+
+def test_a_drop_is_found_in_labels_that_repeat_each_other() -> None:
+    """Overlap costs time, not the finding."""
+    rng = np.random.default_rng(4)
+    watch = AccuracyWatch(min_labels=100, drop=0.10, overlap=5.0)
+    ratios = [0.8] * 200 + [0.35] * 150
+    for correct in np.repeat(rng.random(350) < np.array(ratios), 5):
+        watch.add(correct=bool(correct), at=float(watch.labels))
+
+    assert 1000 < watch.fired_label < 1500
+
+
 def test_nothing_is_said_before_the_baseline_is_complete() -> None:
     """All labels wrong from the start are the release's own level, not a drop."""
     watch = run(1, (0.0, 100))
