@@ -78,7 +78,7 @@ def open_services(home: Home, clock: Clock | None = None) -> Services:
     rollouts = RolloutService(engine, config.rollout, clock, devices)
 
     def take_in(bundle: Path) -> int:
-        release = releases.take_in(bundle)
+        release = releases.take_in_once(bundle)
         releases.publish(release)
         return release
 

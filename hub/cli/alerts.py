@@ -59,7 +59,7 @@ def list_command(home: Home, *, only_open: bool, as_json: bool) -> None:
                 view.state,
                 view.cohort or "-",
                 view.release,
-                f"{age_text(now - (view.pending_at or now))} ago",
+                f"{age_text(now - _since(view))} ago",
                 view.summary,
             )
             for view in views
@@ -92,6 +92,10 @@ def get_command(home: Home, alert: int, *, as_json: bool) -> None:
         ]
     )
     click.echo(msgspec.json.format(bytes(view.evidence), indent=2))
+
+
+def _since(view: AlertView) -> float:
+    return view.fired_at or view.pending_at or view.updated_at
 
 
 def _view(row: "AlertRow") -> AlertView:

@@ -120,6 +120,18 @@ class ReleaseService:
         log.info(RELEASE_TAKEN_IN, extra={"release": number})
         return number
 
+    def take_in_once(self, bundle: Path) -> int:
+        """Take a bundle in, or return the release that it already is.
+
+        For jobs, which may be judged again after a crash.
+
+        Raises:
+            RefusedError: A check refused it (``HUB-RELEASE-001`` to ``-008``).
+        """
+        with self._engine.connect() as conn:
+            known = store.find_bundle(conn, sha256_of(bundle / BUNDLE_FILE))
+        return self.take_in(bundle) if known is None else known
+
     def publish(self, release: int) -> None:
         """Sign a release and make it installable; repeating it does no harm.
 

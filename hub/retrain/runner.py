@@ -62,31 +62,25 @@ class JobRunner:
         self._timeout_s, self._command = timeout_s, command
         self._running: _Running | None = None
 
-    def step(self, open_jobs: Sequence[JobRow]) -> list[JobRow]:
-        """Look after the running job, else take up the oldest that can run.
-
-        Returns:
-            The jobs that ended with a release.
-        """
+    def step(self, open_jobs: Sequence[JobRow]) -> None:
+        """Look after the running job, else take up the oldest that can run."""
         if self._running is None:
             for job in open_jobs:
                 if job.state is not JobState.COLLECTING and self._take_up(job):
                     break
-        return self._look()
+        self._look()
 
-    def run(self, job: JobRow) -> list[JobRow]:
+    def run(self, job: JobRow) -> None:
         """Run one job until it ends, here or wherever it is supervised."""
         while job.state in jobs.OPEN:
             if self._running is None and job.state is not JobState.COLLECTING:
                 self._take_up(job)
             if self._running is not None:
                 self._running.supervision.wait(WAIT_S)
-                if ended := self._look():
-                    return ended
+                self._look()
             else:
                 self._pause()
             job = self._reread(job)
-        return []
 
     def close(self) -> None:
         """Kill the process that runs, and put its job back into the queue."""
@@ -127,15 +121,15 @@ class JobRunner:
         )
         return True
 
-    def _look(self) -> list[JobRow]:
+    def _look(self) -> None:
         """Judge the process if it has ended or its time is up."""
         running = self._running
         if running is None:
-            return []
+            return
         ended = running.supervision.poll()
         if ended is None:
             if self._clock.mono() < running.deadline_s:
-                return []
+                return
             running.supervision.kill()
             job = self._failed(running.job, f"killed after {self._timeout_s:.0f} s")
         else:
@@ -144,7 +138,6 @@ class JobRunner:
         log.info(JOB_ENDED, extra={"job": job.id, "state": str(job.state)})
         running.supervision.release()
         self._running = None
-        return [job] if job.state is JobState.DONE else []
 
     def _judge(self, running: _Running, ended: Ended) -> JobRow:
         """Take the bundle in, or say why there is none to take."""

@@ -94,7 +94,8 @@ class RetrainService:
                     self._gather(job)
                 except ShoalError as error:
                     self._give_up(job, str(error))
-        self._finish(self._runner.step(open_jobs))
+        self._runner.step(open_jobs)
+        self._roll_out_retrained()
 
     def start_job(
         self,
@@ -138,7 +139,8 @@ class RetrainService:
         Raises:
             NotFoundError: There is no such job (``HUB-RETRAIN-003``).
         """
-        self._finish(self._runner.run(self.get_job(job_id)))
+        self._runner.run(self.get_job(job_id))
+        self._roll_out_retrained()
         return self.get_job(job_id)
 
     def get_job(self, job_id: str) -> JobRow:
@@ -255,12 +257,17 @@ class RetrainService:
             return
         self._store(replace(job, state=JobState.QUEUED))
 
-    def _finish(self, done: Sequence[JobRow]) -> None:
-        """Roll out what retraining made, where the configuration says so."""
-        for job in done:
-            retrained = job.kind is JobKind.RETRAIN and job.release is not None
-            if not (retrained and self._config.auto_rollout):
-                continue
+    def _roll_out_retrained(self) -> None:
+        """Roll out what retraining made, where the configuration says so.
+
+        What is to be done is read from the database, not remembered: a hub that dies
+        between taking a bundle in and starting its rollout does it after its restart.
+        """
+        if not self._config.auto_rollout:
+            return
+        with self._engine.connect() as connection:
+            waiting = jobs.retrained_without_rollout(connection)
+        for job in waiting:
             try:
                 rollout = self._roll_out(job.release or 0)
             except ShoalError as error:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from hub.storage.tables import JOBS
+from hub.storage.tables import JOBS, ROLLOUTS
 
 
 class JobKind(StrEnum):
@@ -81,6 +81,19 @@ def last_retrain(connection: Connection) -> JobRow | None:
         .limit(1)
     ).one_or_none()
     return None if row is None else _job(row)
+
+
+def retrained_without_rollout(connection: Connection) -> list[JobRow]:
+    """Return retrain jobs whose release was never rolled out, nor refused to be."""
+    rolled_out = select(ROLLOUTS.c.release)
+    rows = connection.execute(
+        select(JOBS)
+        .where(JOBS.c.kind == str(JobKind.RETRAIN), JOBS.c.error == "")
+        .where(JOBS.c.state == str(JobState.DONE), JOBS.c.release.is_not(None))
+        .where(JOBS.c.release.not_in(rolled_out))
+        .order_by(JOBS.c.created_at, JOBS.c.id)
+    )
+    return [_job(row) for row in rows]
 
 
 def _changing(row: JobRow) -> dict[str, object]:

@@ -72,6 +72,14 @@ def test_the_same_bundle_is_taken_in_once(
     assert [path.name for path in home.releases.iterdir()] == ["1"]
 
 
+def test_a_job_that_is_judged_again_keeps_its_release(
+    releases: ReleaseService, bundle: Path
+) -> None:
+    """After a crash the same bundle is the release that it already was."""
+    assert releases.take_in_once(bundle) == 1
+    assert releases.take_in_once(bundle) == 1
+
+
 def test_publishing_again_does_no_harm(releases: ReleaseService, bundle: Path) -> None:
     """A crash between publication and its note is repaired by repeating it."""
     releases.take_in(bundle)

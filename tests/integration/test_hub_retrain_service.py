@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 
 from edge_agent.base.clock import SystemClock
 from edge_agent.wire import codec
@@ -36,6 +36,7 @@ from hub.storage.db import open_database, transaction
 from hub.storage.jobs import JobKind, JobRow, JobState
 from hub.storage.records import StreamKey
 from hub.storage.releases import ReleaseRow, insert_release
+from hub.storage.tables import ROLLOUTS
 
 CONFIG = HubConfig(retrain=RetrainConfig(min_samples=4, max_samples_per_device=2))
 FILE = FileRef(name="x", sha256="0" * 64, bytes=0)
@@ -76,6 +77,7 @@ class Rig:
     engine: Engine
     home: Home
     service: RetrainService
+    dies: list[bool]
     asked: list[list[str]] = field(default_factory=list)
     taken: list[Path] = field(default_factory=list)
     rolled_out: list[int] = field(default_factory=list)
@@ -178,25 +180,42 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     engine = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
     manifest = Release(release=1, created_at=1.0, bundle=make_bundle(ok=True))
     with transaction(engine) as connection:
-        insert_release(
-            connection,
-            ReleaseRow(
-                release=1,
-                name="m",
-                state="published",
-                bundle_sha256="1" * 64,
-                model_sha256="0" * 64,
-                manifest=manifest,
-                thresholds="",
-                created_at=1.0,
-                published_at=1.0,
-            ),
-        )
+        for number, state in ((1, "published"), (2, "validated")):
+            insert_release(
+                connection,
+                ReleaseRow(
+                    release=number,
+                    name="m",
+                    state=state,
+                    bundle_sha256=str(number) * 64,
+                    model_sha256="0" * 64,
+                    manifest=manifest,
+                    thresholds="",
+                    created_at=1.0,
+                    published_at=1.0 if number == 1 else None,
+                ),
+            )
     asked: list[list[str]] = []
     rolled_out: list[int] = []
 
+    dies: list[bool] = []
+
     def roll_out(release: int) -> str:
+        if dies and dies.pop():
+            raise SystemExit
         rolled_out.append(release)
+        with transaction(engine) as connection:
+            connection.execute(
+                insert(ROLLOUTS).values(
+                    id="rollout-1",
+                    release=release,
+                    state="DRAFT",
+                    plan="{}",
+                    created_at=1.0,
+                    updated_at=1.0,
+                    stage_started_at=1.0,
+                )
+            )
         return "rollout-1"
 
     service = RetrainService(
@@ -209,7 +228,12 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         roll_out=roll_out,
     )
     made = Rig(
-        engine=engine, home=home, service=service, asked=asked, rolled_out=rolled_out
+        engine=engine,
+        home=home,
+        service=service,
+        dies=dies,
+        asked=asked,
+        rolled_out=rolled_out,
     )
     made.use_trainer()
     yield made
@@ -244,6 +268,23 @@ def test_an_alert_becomes_a_release(rig: Rig) -> None:
         assert samples["x"].shape == (4, 2, 3)
         assert samples["x"].dtype == np.float32
         assert sorted(samples["group"].tolist()) == ["d1", "d1", "d2", "d2"]
+
+
+def test_a_hub_that_dies_before_the_rollout_starts_it_afterwards(rig: Rig) -> None:
+    """What waits to be rolled out is read from the database, and once only."""
+    rig.dies.append(True)
+    rig.add_alert(devices=["d1"])
+    rig.service.tick()
+    rig.add_samples("d1", 4)
+    with pytest.raises(SystemExit):
+        rig.tick_until_ended()
+    assert rig.service.list_jobs()[-1].state is JobState.DONE
+    assert rig.rolled_out == []
+
+    rig.service.tick()
+    rig.service.tick()
+
+    assert rig.rolled_out == [2]
 
 
 def test_a_restart_asks_no_device_twice(rig: Rig) -> None:
