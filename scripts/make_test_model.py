@@ -20,7 +20,7 @@ import tensorflow as tf
 ROWS, AXES, CLASSES, EMBEDDING = 100, 6, 7, 8
 
 
-class Tiny(tf.Module):
+class Tiny(tf.Module):  # type: ignore[misc]
     """Means and spreads of the axes, then two fixed dense layers."""
 
     def __init__(self) -> None:
@@ -32,7 +32,9 @@ class Tiny(tf.Module):
         self.first = tf.constant(first, tf.float32)
         self.second = tf.constant(second, tf.float32)
 
-    @tf.function(input_signature=[tf.TensorSpec((1, ROWS, AXES), tf.float32, "x")])
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec((1, ROWS, AXES), tf.float32, "x")]
+    )
     def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the four outputs of one window."""
         mean = tf.reduce_mean(x, axis=1)

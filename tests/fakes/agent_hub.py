@@ -122,15 +122,16 @@ class AgentHub:
         address = topics.parse(message.topic)
         if address is None or address.device != self.device:
             return
+        payload = bytes(message.payload)
         if isinstance(address.kind, topics.Lane):
             if self.acking:
-                ack = self.model.take(decode_batch(message.payload))
+                ack = self.model.take(decode_batch(payload))
                 topic = topics.leaf(self.device, topics.Leaf.ACK)
                 client.publish(topic, encode(ack), qos=1)
         elif address.kind is topics.Leaf.PRESENCE:
-            self.presence.append(decode(message.payload, Presence))
+            self.presence.append(decode(payload, Presence))
         elif address.kind is topics.Leaf.REPORTED:
-            self.reported.append(decode(message.payload, Reported))
+            self.reported.append(decode(payload, Reported))
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ class ScriptedLink:
     def poll(self, timeout_s: float) -> LinkEvent | None:
         """Return nothing: tests call the relay themselves."""
         del timeout_s
+        return None
 
 
 class FakeClock:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
@@ -20,6 +21,8 @@ from tuf.api.metadata import (
 from edge_agent.wire.codec import encode
 from edge_agent.wire.control import Assignment, Command, TufBundle
 from edge_agent.wire.envelope import Envelope, Purpose, seal
+
+T = TypeVar("T", Targets, Snapshot, Timestamp)
 
 
 class TufRepository:
@@ -94,7 +97,7 @@ class TufRepository:
             files[f"{number}.root.json"] = data.decode()
         return TufBundle(files=files)
 
-    def _signed(self, signed: Targets | Snapshot | Timestamp, signer: str) -> str:
+    def _signed(self, signed: T, signer: str) -> str:
         metadata = Metadata(signed)
         metadata.sign(self.signers[signer])
         return metadata.to_bytes().decode()
