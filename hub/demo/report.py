@@ -144,9 +144,8 @@ def write_report(report: Report, path: Path) -> None:
 
 def print_summary(report: Report, path: Path, console: Console) -> None:
     """Print the figures that people ask for first."""
-    table = Table(
-        title="Accuracy on the same recordings, from late labels", title_justify="left"
-    )
+    console.print("accuracy on the same recordings, from late labels")
+    table = Table()
     table.add_column("")
     for arm in read.ARMS:
         table.add_column(f"{arm} arm", justify="right")
@@ -165,7 +164,8 @@ def print_summary(report: Report, path: Path, console: Console) -> None:
     on = ", ".join(f"{n} on release {r}" for r, n in report.devices_on_release.items())
     console.print(f"devices: {on}")
     verdict = "every act did what it should" if report.ok else "the demo FAILED"
-    console.print(f"{verdict}, {report.duration_s:.0f} s; figures in {path}")
+    line = f"{verdict}, {report.duration_s:.0f} s; figures in {path}"
+    console.print(line, soft_wrap=True, highlight=False)
 
 
 def _before_labels(stage: Stage) -> bool:
