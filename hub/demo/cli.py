@@ -1,5 +1,6 @@
 """``hub demo``: arguments in, report out."""
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +21,8 @@ from edge_agent.base.exit_codes import ExitCode, ShoalError
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where hub and devices live; must not exist. Default: a temporary folder.",
+    help="Where hub and devices live; must not exist. Default: a temporary folder, "
+    "removed if all went well.",
 )
 @click.option(
     "--broker",
@@ -57,7 +59,9 @@ def demo(report: Path, folder: Path | None, broker: str, *, keep: bool) -> None:
     write_report(result, report)
     print_summary(result, report, console)
     if keep:
-        _how_to_look_around(place, [c.process.pid for c in stage.processes.children])
+        _how_to_look_around(place, stage.processes.running())
+    elif result.ok and folder is None:
+        shutil.rmtree(place, ignore_errors=True)
     sys.exit(ExitCode.OK if result.ok else ExitCode.FAILED)
 
 

@@ -42,9 +42,9 @@ class Processes:
         self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop all children, unless they are to be kept."""
-        if not self.keep:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop all children; keep them only if asked to and nothing went wrong."""
+        if kind is not None or not self.keep:
             self.stop_all()
 
     def start(
@@ -89,6 +89,10 @@ class Processes:
                     f"{child.name} ended with exit code {code}:\n{child.tail()}",
                     cure=f"its whole output is in {child.log_file}",
                 )
+
+    def running(self) -> list[int]:
+        """Return the process ids of the children that still run."""
+        return [c.process.pid for c in self.children if c.process.poll() is None]
 
     def stop_all(self) -> None:
         """Stop the newest first: agents drain to the hub while it still listens."""
