@@ -67,14 +67,15 @@ def demo(report: Path, folder: Path | None, broker: str, *, keep: bool) -> None:
 
 def _how_to_look_around(place: Path, pids: list[int]) -> None:
     device = place / "devices" / "watch-01"
+    programs = Path(sys.executable).parent
     click.echo(
         f"""
 Everything is still running. Look around:
-  hub --home {place}/hub devices list
-  hub --home {place}/hub rollouts list
-  hub --home {place}/hub alerts list
-  hub --home {place}/hub tail --count 20
-  edge-agent status --config {device}/agent.toml
+  {programs}/hub --home {place}/hub devices list
+  {programs}/hub --home {place}/hub rollouts list
+  {programs}/hub --home {place}/hub alerts list
+  {programs}/hub --home {place}/hub tail --count 20
+  {programs}/edge-agent status --config {device}/agent.toml
 Stop it with:
   kill {" ".join(map(str, pids))}"""
     )
