@@ -1,10 +1,13 @@
 """Repository of poison: messages that could not be read, with their reasons.
 
 Bounded, because anybody who may publish can fill it: at most :data:`MAX_ROWS` messages
-and :data:`MAX_TOTAL_BYTES` of payload, the oldest dropped first. A payload is kept
-whole if it could be a batch; of a longer one only the first :data:`CUT_BYTES`.
+and :data:`MAX_TOTAL_BYTES` of payload, the oldest dropped first, and of one topic at
+most :data:`MAX_ROWS_A_TOPIC`, because a device sends again what is not acknowledged and
+must not push out everybody else's. A payload is kept whole if it could be a batch; of
+a longer one only the first :data:`CUT_BYTES`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +17,7 @@ from edge_agent.wire.batch import MAX_COMPRESSED_BYTES
 from hub.storage.tables import POISON
 
 MAX_ROWS = 1000
+MAX_ROWS_A_TOPIC = 100
 MAX_TOTAL_BYTES = 64 << 20
 CUT_BYTES = 64 << 10
 
@@ -48,15 +52,24 @@ def write_poison(
 def trim_poison(connection: Connection) -> int:
     """Drop the oldest messages beyond the bounds; return how many that were."""
     newest_first = connection.execute(
-        select(POISON.c.id, _SIZE.label("size")).order_by(POISON.c.id.desc())
-    ).all()
-    total = 0
-    for place, row in enumerate(newest_first):
-        total += row.size
-        if place >= MAX_ROWS or total > MAX_TOTAL_BYTES:
-            connection.execute(delete(POISON).where(POISON.c.id <= row.id))
-            return len(newest_first) - place
-    return 0
+        select(POISON.c.id, POISON.c.topic, _SIZE.label("size")).order_by(
+            POISON.c.id.desc()
+        )
+    )
+    of_topic: Counter[str] = Counter()
+    kept = total = 0
+    doomed: list[int] = []
+    for row in newest_first:
+        of_topic[row.topic] += 1
+        if of_topic[row.topic] > MAX_ROWS_A_TOPIC:
+            doomed.append(row.id)
+            continue
+        kept, total = kept + 1, total + row.size
+        if kept > MAX_ROWS or total > MAX_TOTAL_BYTES:
+            doomed.append(row.id)
+    if doomed:
+        delete_poison(connection, doomed)
+    return len(doomed)
 
 
 def list_poison(connection: Connection) -> list[PoisonRow]:

@@ -180,8 +180,8 @@ def test_the_quarantine_is_bounded_and_drops_the_oldest(
         connection.execute(
             POISON.insert(),
             [
-                {"received_at": 1.0, "topic": TOPIC, "reason": "r", "payload": b"x"}
-                for _ in range(poison.MAX_ROWS)
+                {"received_at": 1.0, "topic": f"t{n}", "reason": "r", "payload": b"x"}
+                for n in range(poison.MAX_ROWS)
             ],
         )
     writer = IngestWriter(engine, SystemClock(), lambda *_: None, IngestConfig())
@@ -194,6 +194,17 @@ def test_the_quarantine_is_bounded_and_drops_the_oldest(
     assert (len(rows), rows[0].id, rows[-1].size) == (poison.MAX_ROWS, 3, 3)
     assert writer.stats.poison_dropped == 2
     assert "ingest.poison_dropped" in [record.message for record in caplog.records]
+
+
+def test_one_topic_cannot_push_out_the_others(engine: Engine) -> None:
+    """A device that sends its bad batch for ever keeps only its newest ones."""
+    other = set_aside(engine, b"bad", topics.up("dev-2", Lane.METRIC))
+    numbers = [set_aside(engine, b"bad") for _ in range(poison.MAX_ROWS_A_TOPIC + 2)]
+
+    with transaction(engine) as connection:
+        assert poison.trim_poison(connection) == 2
+        left = [row.id for row in poison.list_poison(connection)]
+    assert left == [other, *numbers[2:]]
 
 
 def test_the_quarantine_is_bounded_in_bytes(engine: Engine) -> None:
