@@ -102,7 +102,7 @@ def _describe(schema: Schema, parts: dict[str, Schema]) -> str:
         return " or ".join(_describe(one, parts) for one in schema["anyOf"])
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
-    kind = schema.get("type", "anything")
+    kind: str = schema.get("type", "anything")
     if kind == "array":
         items = _describe(schema.get("items", {}), parts)
         return f"list{_most(schema, 'maxItems')} of {items}"
