@@ -135,7 +135,7 @@ def config_check(config_path: Path, *, as_json: bool) -> None:
 
 @cli.group()
 def outbox() -> None:
-    """Look at the records that wait to be sent."""
+    """Look after the records that wait to be sent."""
 
 
 @outbox.command("stats")
@@ -146,6 +146,48 @@ def outbox_stats(config_path: Path, *, as_json: bool) -> None:
     from edge_agent.status import read_outbox
 
     report = read_outbox(_read(config_path), config_path)
+    _print(report, report.lines(), as_json=as_json)
+
+
+@outbox.command("export")
+@CONFIG_OPTION
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file, one JSON object a line.",
+)
+@JSON_OPTION
+def outbox_export(config_path: Path, to: Path, *, as_json: bool) -> None:
+    """Write the records that wait into a file; they stay in the outbox."""
+    from edge_agent.held import export_outbox
+
+    report = export_outbox(_read(config_path), config_path, to)
+    _print(report, report.lines(), as_json=as_json)
+
+
+@outbox.command("purge")
+@CONFIG_OPTION
+@click.option(
+    "--lane",
+    type=click.Choice(["alert", "state", "metric", "sample"]),
+    required=True,
+    help="The lane to empty.",
+)
+@click.option("--yes", is_flag=True, help="They are gone for good; needed.")
+@JSON_OPTION
+def outbox_purge(config_path: Path, lane: str, *, yes: bool, as_json: bool) -> None:
+    """Delete the records of a lane that wait; they are counted as evicted.
+
+    May be used while the agent runs. What is on its way to the hub may still arrive.
+    """
+    if not yes:
+        text = f"the unsent records of lane {lane} would be gone for good: say --yes"
+        raise click.UsageError(text)
+    from edge_agent.held import purge_lane
+    from edge_agent.wire.topics import Lane
+
+    report = purge_lane(_read(config_path), config_path, Lane(lane))
     _print(report, report.lines(), as_json=as_json)
 
 

@@ -91,7 +91,7 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         NoStateError: The agent has never run here.
         StoreError: The database cannot be read.
     """
-    database = _database(config, config_path)
+    database = database_path(config, config_path)
     store = SlotStore(database)
     try:
         slots = store.read()
@@ -133,7 +133,7 @@ def read_outbox(config: AgentConfig, config_path: Path) -> OutboxReport:
         NoStateError: The agent has never run here.
         StoreError: The database cannot be read.
     """
-    outbox = Outbox(_database(config, config_path), "", config.outbox)
+    outbox = Outbox(database_path(config, config_path), "", config.outbox)
     try:
         lanes = {lane.value: stats for lane, stats in outbox.stats().items()}
         return OutboxReport(lanes=lanes, streams=outbox.produced())
@@ -141,7 +141,12 @@ def read_outbox(config: AgentConfig, config_path: Path) -> OutboxReport:
         outbox.close()
 
 
-def _database(config: AgentConfig, config_path: Path) -> Path:
+def database_path(config: AgentConfig, config_path: Path) -> Path:
+    """Return the path of the agent's database.
+
+    Raises:
+        NoStateError: The agent has never run here.
+    """
     path = config_path.resolve().parent / config.device.state_dir / DB_FILE
     if not path.exists():
         raise NoStateError(

@@ -9,7 +9,7 @@ Worker and supervisor append at once, each through its own instance (one a threa
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,16 @@ class LaneStats:
     pending_bytes: int = 0
     evicted: int = 0
     produced: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One record that waits; ``body`` is its JSON."""
+
+    boot: str
+    lane: Lane
+    seq: int
+    body: bytes
 
 
 class Outbox:
@@ -137,6 +147,39 @@ class Outbox:
                 (boot, lane.value),
             ).fetchone()
             return 0 if row is None else _delete(self._conn, row[0], upto)[0]
+
+    def held(self) -> Iterator[Held]:
+        """Yield every record that waits, stream by stream, as of one moment.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        with mapped_errors(self._path):
+            # One statement reads one snapshot, whatever is deleted meanwhile.
+            rows = self._conn.execute(
+                "SELECT s.boot, s.lane, o.seq, o.body"
+                " FROM streams s JOIN outbox o ON o.stream = s.id"
+                " ORDER BY s.id, o.seq"
+            )
+            for boot, lane, seq, body in rows:
+                yield Held(boot=boot, lane=Lane(lane), seq=seq, body=body)
+
+    def purge(self, lane: Lane) -> tuple[int, int]:
+        """Evict all that a lane holds; return how many records and bytes that were.
+
+        To everybody else this is an eviction as :meth:`append` makes them, so it is
+        safe beside a worker that appends and a relay that sends: numbers go on, the
+        next batch tells a higher base, and the hub finds no gap.
+
+        Raises:
+            StoreError: The database cannot be written; nothing was deleted.
+        """
+        with mapped_errors(self._path), transaction(self._conn, durable=True):
+            streams = self._conn.execute(
+                "SELECT id, last_seq FROM streams WHERE lane = ?", (lane.value,)
+            ).fetchall()
+            gone = [_evict_upto(self._conn, *stream) for stream in streams]
+        return sum(count for count, _ in gone), sum(size for _, size in gone)
 
     def produced(self) -> list[Produced]:
         """Return how far every stream has come, sent or not, in order of creation.
@@ -238,11 +281,15 @@ def _evict(conn: sqlite3.Connection, lane: Lane, budget: int) -> None:
             if found >= excess:
                 break
         rows.close()
-        count, freed = _delete(conn, stream, upto)
-        excess -= freed
-        conn.execute(
-            "UPDATE streams SET evicted = evicted + ? WHERE id = ?", (count, stream)
-        )
+        excess -= _evict_upto(conn, stream, upto)[1]
+
+
+def _evict_upto(conn: sqlite3.Connection, stream: int, upto: int) -> tuple[int, int]:
+    count, size = _delete(conn, stream, upto)
+    conn.execute(
+        "UPDATE streams SET evicted = evicted + ? WHERE id = ?", (count, stream)
+    )
+    return count, size
 
 
 def _delete(conn: sqlite3.Connection, stream: int, upto: int) -> tuple[int, int]:

@@ -52,21 +52,21 @@ class Batch(Message, frozen=True, kw_only=True):
     rows: Annotated[list[tuple[Seq, AnyRecord]], Meta(max_length=MAX_RECORDS)]
 
 
-class _Columns(Message, frozen=True, kw_only=True):
+class Columns(Message, frozen=True, kw_only=True):
     """One kind's records: their sequence numbers and one list a field."""
 
     seq: Annotated[list[Seq], Meta(max_length=MAX_RECORDS)]
     fields: dict[str, list[Any]]
 
 
-class _Packed(Message, frozen=True, kw_only=True):
+class Packed(Message, frozen=True, kw_only=True):
     """The document inside the compression."""
 
     header: BatchHeader
-    kinds: Annotated[dict[str, _Columns], Meta(max_length=16)]
+    kinds: Annotated[dict[str, Columns], Meta(max_length=16)]
 
 
-_decode_packed = msgspec.json.Decoder(_Packed)
+_decode_packed = msgspec.json.Decoder(Packed)
 _decode_row = msgspec.json.Decoder(dict[str, Any])
 _decode_record: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
 
@@ -105,12 +105,12 @@ def encode_batch(header: BatchHeader, rows: list[tuple[int, bytes]]) -> bytes:
         seqs.append(seq)
         members.append(row)
     kinds = {
-        name: _Columns(
+        name: Columns(
             seq=seqs, fields={key: [m[key] for m in members] for key in members[0]}
         )
         for name, (seqs, members) in groups.items()
     }
-    return zlib.compress(msgspec.json.encode(_Packed(header=header, kinds=kinds)), 6)
+    return zlib.compress(msgspec.json.encode(Packed(header=header, kinds=kinds)), 6)
 
 
 def decode_batch(data: bytes) -> Batch:
@@ -133,7 +133,7 @@ def decode_batch(data: bytes) -> Batch:
     return Batch(header=header, rows=rows)
 
 
-def _unpack(data: bytes) -> _Packed:
+def _unpack(data: bytes) -> Packed:
     if len(data) > MAX_COMPRESSED_BYTES:
         raise WireError("WIRE-BATCH-001", f"batch of {len(data)} bytes is too large")
     inflater = zlib.decompressobj()
@@ -149,7 +149,7 @@ def _unpack(data: bytes) -> _Packed:
         raise WireError("WIRE-BATCH-003", f"not a batch: {error}") from error
 
 
-def _rows_of(kind: str, columns: _Columns) -> Rows:
+def _rows_of(kind: str, columns: Columns) -> Rows:
     if any(len(values) != len(columns.seq) for values in columns.fields.values()):
         raise WireError("WIRE-BATCH-003", f"columns of {kind!r} differ in length")
     names = list(columns.fields)

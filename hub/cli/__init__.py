@@ -22,6 +22,7 @@ _COMMANDS = {
     "demo": "hub.demo.cli:demo",
     "devices": "hub.cli.devices:devices",
     "export": "hub.cli.export:export",
+    "ingest": "hub.cli.ingest:ingest",
     "init": "hub.cli.init:init",
     "releases": "hub.cli.releases:releases",
     "rollouts": "hub.cli.rollouts:rollouts",

@@ -14,7 +14,7 @@ broker's window until the next connection and stop the other devices' batches.)
 import logging
 import queue
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from threading import Event
 
 from sqlalchemy import Connection, Engine
@@ -22,15 +22,12 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from edge_agent.base.clock import Clock
 from edge_agent.wire import codec, topics
-from edge_agent.wire.batch import MAX_COMPRESSED_BYTES, Batch, decode_batch
 from edge_agent.wire.control import Ack
-from edge_agent.wire.errors import WireError
-from edge_agent.wire.topics import Lane, Leaf
+from edge_agent.wire.topics import Leaf
 from hub.config import IngestConfig
-from hub.ingest.dedupe import advance
-from hub.storage import devices, records
+from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batch
+from hub.storage import devices, poison, records
 from hub.storage.db import transaction
-from hub.storage.records import StreamKey
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +35,7 @@ INGEST_FAILED = "ingest.failed"
 INGEST_RECOVERED = "ingest.recovered"
 INGEST_FULL = "ingest.full"
 INGEST_POISON = "ingest.poison"
+INGEST_POISON_DROPPED = "ingest.poison_dropped"
 
 WAIT_S = 0.2
 
@@ -53,8 +51,12 @@ class IngestStats:
     rows: int = 0
     redelivered: int = 0
     poison: int = 0
+    poison_dropped: int = 0
     dropped: int = 0
     failed_groups: int = 0
+
+
+UNREAD = Poison(reason="not read yet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +66,7 @@ class _Message:
     topic: str
     payload: bytes
     done: Callable[[], None]
-    key: StreamKey | None = None
-    batch: Batch | None = None
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What a transaction decided; published only after its commit."""
-
-    watermarks: dict[StreamKey, int] = field(default_factory=dict)
-    gaps: dict[StreamKey, int] = field(default_factory=dict)
-    rows: int = 0
-    redelivered: int = 0
+    found: Arrived | Poison = UNREAD
 
 
 class IngestWriter:
@@ -143,20 +133,20 @@ class IngestWriter:
     def _write(self, group: Sequence[_Message]) -> None:
         try:
             with transaction(self._engine) as connection:
-                outcome = self._store(connection, group)
+                outcome, dropped = self._store(connection, group)
         except (DataError, IntegrityError) as error:
             self._isolate(group, error)
         except SQLAlchemyError as error:
             self._fail(error)
         else:
-            self._succeed(group, outcome)
+            self._succeed(group, outcome, dropped)
 
     def _isolate(self, group: Sequence[_Message], error: SQLAlchemyError) -> None:
         """Find the message that the database refuses, and set it aside."""
         if len(group) > 1:
             for message in group:
                 self._write([message])
-        elif group[0].batch is None:
+        elif isinstance(group[0].found, Poison):
             self._fail(error)
         else:
             first = group[0]
@@ -169,17 +159,25 @@ class IngestWriter:
             self._failing = True
             log.error(INGEST_FAILED, extra={"reason": str(error)})
 
-    def _succeed(self, group: Sequence[_Message], outcome: _Outcome) -> None:
+    def _succeed(
+        self, group: Sequence[_Message], outcome: Outcome, dropped: int
+    ) -> None:
         if self._failing:
             self._failing = False
             log.info(INGEST_RECOVERED)
-        poison = [message for message in group if message.batch is None]
-        for message in poison:
-            log.warning(
-                INGEST_POISON, extra={"topic": message.topic, "reason": message.reason}
-            )
-        self.stats.poison += len(poison)
-        self.stats.batches += len(group) - len(poison)
+        unread = 0
+        for message in group:
+            if isinstance(message.found, Poison):
+                unread += 1
+                log.warning(
+                    INGEST_POISON,
+                    extra={"topic": message.topic, "reason": message.found.reason},
+                )
+        if dropped:
+            log.warning(INGEST_POISON_DROPPED, extra={"messages": dropped})
+        self.stats.poison += unread
+        self.stats.poison_dropped += dropped
+        self.stats.batches += len(group) - unread
         self.stats.rows += outcome.rows
         self.stats.redelivered += outcome.redelivered
         for key, watermark in outcome.watermarks.items():
@@ -187,83 +185,37 @@ class IngestWriter:
             ack = Ack(boot=key.boot, lane=key.lane, upto=watermark, gap=gap)
             self._publish_ack(topics.leaf(key.device, Leaf.ACK), codec.encode(ack))
 
-    def _store(self, connection: Connection, group: Sequence[_Message]) -> _Outcome:
-        outcome = _Outcome()
+    def _store(
+        self, connection: Connection, group: Sequence[_Message]
+    ) -> tuple[Outcome, int]:
+        """Write a group; return its outcome and how much old poison was dropped."""
+        outcome = Outcome()
         at = self._clock.wall()
         offsets: dict[str, float] = {}
         for message in group:
-            if message.batch is None or message.key is None:
-                records.write_poison(
+            found = message.found
+            if isinstance(found, Poison):
+                poison.write_poison(
                     connection,
                     message.topic,
                     message.payload,
-                    reason=message.reason,
+                    reason=found.reason,
                     at=at,
                 )
                 continue
-            offsets[message.key.device] = at - message.batch.header.wall_at
-            _store_batch(connection, message.key, message.batch, at=at, outcome=outcome)
+            offsets[found.key.device] = at - found.batch.header.wall_at
+            store_batch(connection, found, at=at, outcome=outcome)
         for device, offset_s in offsets.items():
             devices.touch(connection, device, at)
             records.write_clock_offset(connection, device, offset_s)
-        return outcome
-
-
-def _store_batch(
-    connection: Connection,
-    key: StreamKey,
-    batch: Batch,
-    *,
-    at: float,
-    outcome: _Outcome,
-) -> None:
-    header = batch.header
-    known = outcome.watermarks.get(key)
-    if known is None:
-        known = records.read_watermark(connection, key)
-    redelivered = records.write_rows(connection, key, batch.rows, at)
-    new = advance(known, header)
-    records.write_stream(
-        connection,
-        key,
-        watermark=new.watermark,
-        evicted=header.evicted,
-        redelivered=redelivered,
-    )
-    outcome.watermarks[key] = new.watermark
-    if new.gap:
-        outcome.gaps[key] = max(outcome.gaps.get(key, 0), header.hi)
-    outcome.rows += len(batch.rows)
-    outcome.redelivered += redelivered
+        refused = any(isinstance(message.found, Poison) for message in group)
+        return outcome, poison.trim_poison(connection) if refused else 0
 
 
 def _read(message: _Message) -> _Message:
     """Decode a message's batch, or say why it cannot be."""
-    address = topics.parse(message.topic)
-    if address is None or not isinstance(address.kind, Lane):
-        return _poisoned(message, "not a topic of a device's lane")
-    if len(message.payload) > MAX_COMPRESSED_BYTES:
-        return _poisoned(message, f"{len(message.payload)} bytes are too large")
-    try:
-        batch = decode_batch(message.payload)
-    except WireError as error:
-        return _poisoned(message, str(error))
-    header = batch.header
-    if header.lane is not address.kind:
-        return _poisoned(message, f"lane {header.lane} came on {address.kind}")
-    return _Message(
-        topic=message.topic,
-        payload=message.payload,
-        done=message.done,
-        key=StreamKey(device=address.device, boot=header.boot, lane=header.lane),
-        batch=batch,
-    )
+    return replace(message, found=read_batch(message.topic, message.payload))
 
 
 def _poisoned(message: _Message, reason: str) -> _Message:
-    return _Message(
-        topic=message.topic,
-        payload=message.payload,
-        done=message.done,
-        reason=reason,
-    )
+    return replace(message, found=Poison(reason=reason))

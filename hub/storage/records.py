@@ -1,4 +1,4 @@
-"""Repository of what devices send: records, streams, feedback, poison.
+"""Repository of what devices send: records, streams, feedback.
 
 Rows are inserted once and never changed. ``id`` is the order of commit (there is one
 writer), so readers go on from the last ``id`` that they saw.
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, select, update
 
 from edge_agent.wire.batch import Rows, encode_record
 from edge_agent.wire.records import (
@@ -21,10 +21,7 @@ from edge_agent.wire.records import (
 )
 from edge_agent.wire.topics import Lane
 from hub.storage.db import insert_new
-from hub.storage.tables import DEVICES, FEEDBACK, POISON, RECORDS, STREAMS
-
-MAX_POISON_BYTES = 64 << 10
-MAX_POISON_ROWS = 1000
+from hub.storage.tables import DEVICES, FEEDBACK, RECORDS, STREAMS
 
 _WITH_RELEASE = (
     ProfileRecord,
@@ -94,7 +91,10 @@ def write_stream(
     evicted: int,
     redelivered: int,
 ) -> None:
-    """Set a stream's watermark and evictions and add to its redelivered rows."""
+    """Set a stream's watermark and add to its redelivered rows.
+
+    The count of evictions only rises: a batch that comes late tells an older one.
+    """
     connection.execute(
         insert_new(connection, STREAMS).values(
             device=key.device, boot=key.boot, lane=str(key.lane), watermark=0
@@ -105,7 +105,9 @@ def write_stream(
         .where(*_is_stream(key))
         .values(
             watermark=watermark,
-            evicted=evicted,
+            evicted=case(
+                (STREAMS.c.evicted < evicted, evicted), else_=STREAMS.c.evicted
+            ),
             redelivered=STREAMS.c.redelivered + redelivered,
         )
     )
@@ -138,25 +140,6 @@ def write_clock_offset(connection: Connection, device: str, offset_s: float) -> 
     connection.execute(
         update(DEVICES).where(DEVICES.c.id == device).values(clock_offset_s=offset_s)
     )
-
-
-def write_poison(
-    connection: Connection, topic: str, payload: bytes, *, reason: str, at: float
-) -> None:
-    """Set a message aside that cannot be read; only the newest are kept."""
-    result = connection.execute(
-        insert(POISON).values(
-            received_at=at,
-            topic=topic[:256],
-            reason=reason,
-            payload=payload[:MAX_POISON_BYTES],
-        )
-    )
-    if result.inserted_primary_key:
-        newest = int(result.inserted_primary_key[0])
-        connection.execute(
-            delete(POISON).where(POISON.c.id <= newest - MAX_POISON_ROWS)
-        )
 
 
 def read_profiles(

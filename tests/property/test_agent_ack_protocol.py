@@ -65,8 +65,8 @@ class Rig:
 
 
 @st.composite
-def scripts(draw: st.DrawFn) -> list[tuple[str, int]]:
-    """Draw what happens: records, time, faults of the link."""
+def scripts(draw: st.DrawFn, more: tuple[str, ...] = ()) -> list[tuple[str, int]]:
+    """Draw what happens: records, time, faults of the link, and ``more``."""
     steps = st.sampled_from(
         [
             "alert",
@@ -80,6 +80,7 @@ def scripts(draw: st.DrawFn) -> list[tuple[str, int]]:
             "late_ack",
             "reconnect",
             "wait",
+            *more,
         ]
     )
     return draw(st.lists(st.tuples(steps, st.integers(1, 150)), max_size=60))
@@ -94,6 +95,7 @@ class Chaos:
         self.written: dict[Lane, list[int]] = {Lane.ALERT: [], Lane.STATE: []}
         self.number = 0
         self.late: list[Ack] = []
+        self.purged = 0
 
     def do(self, step: str, amount: int) -> None:
         """Carry out one step."""
@@ -102,6 +104,11 @@ class Chaos:
             self._write(Lane(step), amount)
         elif step == "pump":
             rig.relay.pump()
+        elif step == "purge":
+            # As the command does it: through a connection of its own.
+            other = Outbox(rig.path, "", OutboxConfig())
+            self.purged += other.purge(Lane.ALERT)[0]
+            other.close()
         elif step == "wait":
             rig.clock.now += amount / 10
         elif step == "reconnect":
@@ -151,6 +158,32 @@ def test_nothing_is_lost(script: list[tuple[str, int]]) -> None:
 
         for lane, numbers in chaos.written.items():
             assert [int(r.at) for r in rig.hub.records(lane)] == numbers
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(script=scripts(more=("purge",)))
+def test_a_purge_beside_the_relay_makes_no_gap(script: list[tuple[str, int]]) -> None:
+    """Whenever it comes: the lane runs empty, and only what was purged is missing."""
+    with TemporaryDirectory() as folder:
+        rig = Rig(folder)
+        chaos = Chaos(rig)
+        for step, amount in script:
+            chaos.do(step, amount)
+        chaos.do("alert", 1)
+        rig.settle()
+        left = rig.outbox.streams()
+        evicted = rig.outbox.stats()[Lane.ALERT].evicted
+        rig.outbox.close()
+
+        numbers = chaos.written[Lane.ALERT]
+        got = [int(record.at) for record in rig.hub.records(Lane.ALERT)]
+        assert left == []
+        assert evicted == chaos.purged
+        assert got == [number for number in numbers if number in set(got)]
+        assert got[-1] == numbers[-1]
+        assert len(numbers) - len(got) <= chaos.purged
+        states = [int(record.at) for record in rig.hub.records(Lane.STATE)]
+        assert states == chaos.written[Lane.STATE]
 
 
 def test_order_of_lanes_and_boots() -> None:
