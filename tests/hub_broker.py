@@ -22,7 +22,7 @@ def free_port() -> int:
 @contextmanager
 def mosquitto(folder: Path) -> Iterator[int]:
     """Run a broker and yield its port."""
-    assert MOSQUITTO is not None
+    assert MOSQUITTO is not None, "these tests need mosquitto: scripts/test installs it"
     port = free_port()
     config = folder / "mosquitto.conf"
     config.write_text(

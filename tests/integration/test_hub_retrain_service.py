@@ -173,11 +173,8 @@ class Rig:
         return job
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    """Return a service over a home folder with one published release."""
-    home = Home(tmp_path)
-    engine = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
+def add_releases(engine: Engine) -> None:
+    """Store release 1, published, and release 2, which a job will make again."""
     manifest = Release(release=1, created_at=1.0, bundle=make_bundle(ok=True))
     with transaction(engine) as connection:
         for number, state in ((1, "published"), (2, "validated")):
@@ -195,9 +192,16 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
                     published_at=1.0 if number == 1 else None,
                 ),
             )
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """Return a service over a home folder with one published release."""
+    home = Home(tmp_path)
+    engine = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
+    add_releases(engine)
     asked: list[list[str]] = []
     rolled_out: list[int] = []
-
     dies: list[bool] = []
 
     def roll_out(release: int) -> str:

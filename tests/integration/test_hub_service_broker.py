@@ -21,10 +21,9 @@ from edge_agent.wire.envelope import Envelope
 from hub.config import Home
 from hub.home import create_home
 from hub.service import open_services
-from tests.hub_broker import MOSQUITTO, free_port, mosquitto
+from tests.hub_broker import free_port, mosquitto
 from tests.hub_bundle import make_bundle
 
-pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is missing")
 BOOT = "00000000000000aa"
 _WAIT_S = 20.0
 

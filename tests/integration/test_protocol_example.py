@@ -3,7 +3,6 @@
 import json
 import queue
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,12 +19,8 @@ from hub.config import Home
 from hub.home import create_home
 from hub.service import open_services
 from hub.storage.tables import DEVICES, RECORDS
-from tests.hub_broker import MOSQUITTO, free_port, mosquitto
+from tests.hub_broker import free_port, mosquitto
 
-pytestmark = pytest.mark.skipif(
-    MOSQUITTO is None or shutil.which("mosquitto_sub") is None,
-    reason="mosquitto or its clients are missing",
-)
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
 MAX_RUNS = 4
