@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
+from msgspec import UNSET
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
@@ -75,6 +76,7 @@ class _Outcome:
 
     watermarks: dict[StreamKey, int] = field(default_factory=dict)
     gaps: dict[StreamKey, int] = field(default_factory=dict)
+    asks: dict[StreamKey, int] = field(default_factory=dict)
     rows: int = 0
     redelivered: int = 0
 
@@ -184,7 +186,13 @@ class IngestWriter:
         self.stats.redelivered += outcome.redelivered
         for key, watermark in outcome.watermarks.items():
             gap = outcome.gaps.get(key, 0) > watermark
-            ack = Ack(boot=key.boot, lane=key.lane, upto=watermark, gap=gap)
+            ack = Ack(
+                boot=key.boot,
+                lane=key.lane,
+                upto=watermark,
+                gap=gap,
+                ask=outcome.asks.get(key, UNSET),
+            )
             self._publish_ack(topics.leaf(key.device, Leaf.ACK), codec.encode(ack))
 
     def _store(self, connection: Connection, group: Sequence[_Message]) -> _Outcome:
@@ -231,6 +239,8 @@ def _store_batch(
         redelivered=redelivered,
     )
     outcome.watermarks[key] = new.watermark
+    if header.ask:
+        outcome.asks[key] = header.ask
     if new.gap:
         outcome.gaps[key] = max(outcome.gaps.get(key, 0), header.hi)
     outcome.rows += len(batch.rows)
