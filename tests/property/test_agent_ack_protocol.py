@@ -3,6 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,11 @@ def update(number: int) -> UpdateRecord:
     return UpdateRecord(
         at=float(number), assignment_seq=1, rollout="", release=1, phase="IDLE"
     )
+
+
+def rows_of(payload: bytes) -> list[int]:
+    """Return the sequence numbers in a batch."""
+    return [seq for seq, _ in decode_batch(payload).rows]
 
 
 class Rig:
@@ -228,6 +234,21 @@ def test_what_the_hub_has_is_not_sent_again_after_a_reconnect() -> None:
         rig.outbox.close()
 
         assert [seq for seq, _ in decode_batch(fresh).rows] == [MAX_RECORDS * 2 + 1]
+
+
+def test_a_question_without_an_answer_is_asked_again_ever_more_slowly() -> None:
+    """A hub that was away for long finds few questions and no records waiting."""
+    with TemporaryDirectory() as folder:
+        rig = Rig(folder)
+        rig.outbox.append([event(1)])
+        asked: list[float] = []
+        for tick in range(200):
+            rig.clock.now = 1.0 + tick / 10
+            rig.relay.pump()
+            asked += [rig.clock.now - 1.0 for p in rig.take() if not rows_of(p)]
+        rig.outbox.close()
+
+        assert asked == pytest.approx([0.0, 1.0, 3.0, 7.0, 12.0, 17.0], abs=0.11)
 
 
 def test_base_tells_what_was_evicted() -> None:
