@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 
 from edge_agent.base.exit_codes import ExitCode
 from tests.torture.children import ChildDiedError
-from tests.torture.run import Run, Torture
+from tests.torture.run import Run, StoppedError, Torture
 from tests.torture.verdict import MAX_REDELIVERED, Outcome, as_document, table
 
 INTERRUPTED = 130
@@ -36,13 +37,15 @@ INTERRUPTED = 130
 )
 def main(json_file: Path | None, keep: Path | None, **options: Any) -> None:  # noqa: ANN401 - click's values
     """Kill agents, hub and broker at random, and count what arrived."""
+    # An exception in the handler would be lost where it hits a fork's own hooks.
+    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
+        signal.signal(number, lambda *_: stop.set())
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="shoal-torture-") as scratch:
         for run in make_runs(**options):
             name = f"seed-{run.seed}-{'on' if run.persistence else 'off'}"
-            outcomes.append(carry_out(run, (keep or Path(scratch)) / name))
+            outcomes.append(carry_out(run, (keep or Path(scratch)) / name, stop))
     click.echo(table(outcomes))
     document = as_document(outcomes)
     if json_file is not None:
@@ -74,12 +77,14 @@ def make_runs(*, kills: int, persistence: str, **options: Any) -> list[Run]:  # 
     ]
 
 
-def carry_out(run: Run, folder: Path) -> Outcome:
+def carry_out(run: Run, folder: Path, stop: threading.Event) -> Outcome:
     """Carry out one run and say how it goes."""
     kind = "with" if run.persistence else "without"
     text = f"seed {run.seed}: {run.kills} kills, broker {kind} persistence"
     try:
-        outcome = Torture(run, folder).carry_out()
+        outcome = Torture(run, folder, stop).carry_out()
+    except StoppedError:
+        sys.exit(INTERRUPTED)
     except ChildDiedError as error:
         raise click.ClickException(f"{text}: {error}") from error
     counts = outcome.counts

@@ -36,14 +36,18 @@ class Run:
     drain_limit_s: float = 120.0
 
 
+class StoppedError(Exception):
+    """The run was told to stop."""
+
+
 class Torture:
     """One run in a folder of its own."""
 
-    def __init__(self, run: Run, folder: Path) -> None:
-        """Prepare folders; nothing is started."""
+    def __init__(self, run: Run, folder: Path, stop: threading.Event) -> None:
+        """Prepare folders; nothing is started. ``stop`` ends the run early."""
         self._run = run
         self._folder = folder
-        self._pause = threading.Event()  # never set: to wait on
+        self._stop = stop
         self._devices = [folder / f"d{n}" for n in range(run.devices)]
         for device in self._devices:
             device.mkdir(parents=True)
@@ -53,6 +57,7 @@ class Torture:
 
         Raises:
             ChildDiedError: A process ended by itself.
+            StoppedError: ``stop`` was set; every process is gone.
         """
         run = self._run
         plan = draw(run.seed, run.kills, run.devices, persistence=run.persistence)
@@ -94,7 +99,7 @@ class Torture:
         self, plan: Sequence[Kill], children: Children, on_kill: Callable[[int], None]
     ) -> None:
         for done, kill in enumerate(plan, start=1):
-            self._pause.wait(kill.wait_s)
+            self._pause(kill.wait_s)
             children.check()
             name = f"d{kill.device}" if kill.target == AGENT else kill.target
             children.kill_and_restart(name)
@@ -117,7 +122,11 @@ class Torture:
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline and not done():
             children.check()
-            self._pause.wait(POLL_S)
+            self._pause(POLL_S)
+
+    def _pause(self, wait_s: float) -> None:
+        if self._stop.wait(wait_s):
+            raise StoppedError
 
 
 def _writes(device: Path) -> bool:
