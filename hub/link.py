@@ -36,7 +36,8 @@ LINK_REFUSED = "link.refused"
 KEEPALIVE_S = 30
 MAX_QUEUED = 10_000
 MAX_INFLIGHT = 100
-RECONNECT_MIN_S = 1
+RECONNECT_MIN_S = 0.1
+"""Short: what waits in the broker meanwhile is what it may deliver twice."""
 RECONNECT_MAX_S = 5
 
 Done = Callable[[], None]
@@ -90,7 +91,8 @@ class HubLink:
         )
         client.max_queued_messages_set(MAX_QUEUED)
         client.max_inflight_messages_set(MAX_INFLIGHT)
-        client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
+        # paho computes with it, and asks for an int in its annotation only.
+        client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)  # type: ignore[arg-type]
         client.on_connect = self._connected
         client.on_connect_fail = self._connect_failed
         client.on_disconnect = self._disconnected

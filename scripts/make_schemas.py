@@ -86,7 +86,9 @@ def _table(parts: dict[str, Schema]) -> Iterator[str]:
         title = f"`{name}`"
         for field, schema in part.get("properties", {}).items():
             default = "needed"
-            if field not in part["required"]:
+            if "default" not in schema and field not in part["required"]:
+                default = "absent"
+            elif field not in part["required"]:
                 default = f"`{msgspec.json.encode(schema['default']).decode()}`"
             yield f"| {title} | `{field}` | {_describe(schema, parts)} | {default} |"
             title = ""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 
 from edge_agent.wire import batch
 from edge_agent.wire.batch import BatchHeader
@@ -36,6 +37,7 @@ from edge_agent.wire.records import (
     SampleRecord,
     UpdateRecord,
 )
+from edge_agent.wire.topics import Lane
 from edge_agent.wire.version import PROTOCOL_VERSION
 
 FOLDER = Path(__file__).parents[1] / "tests" / "contract" / "vectors"
@@ -84,7 +86,8 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     ),
     Command(device="watch-01", id=8, expires_at=AT, action=StopCollecting()),
     Envelope(payload='{"seq":5}', keyid=DIGEST, sig="cd" * 64),
-    Ack(boot=BOOT, lane="metric", upto=42, gap=True),  # type: ignore[arg-type]
+    Ack(boot=BOOT, lane=Lane.METRIC, upto=42, gap=True),
+    Ack(boot=BOOT, lane=Lane.METRIC, upto=42, ask=7),
     TufBundle(files={"1.root.json": '{"signed":{},"signatures":[]}'}),
 )
 
@@ -149,6 +152,8 @@ def vectors() -> dict[str, bytes]:
         name = type(message).__name__
         if isinstance(message, Command):
             name += f".{type(message.action).__name__}"
+        if isinstance(message, Ack) and message.ask is not UNSET:
+            name += ".ask"
         files[f"{name}.json"] = encode_pretty(message)
     for record in RECORDS:
         files[f"{type(record).__name__}.json"] = encode_pretty(record)

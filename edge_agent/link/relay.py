@@ -3,13 +3,19 @@
 It decides what to send next and when to send again. Invariants: a record is deleted
 only on an acknowledgement; batches are contiguous runs of one stream; at most
 ``WINDOW`` batches of a stream are unacknowledged; lanes go by priority, oldest boot
-first; a batch is not sent again while an acknowledgement may still be under way. On a
-gap, a new session or silence it rewinds to the oldest record held.
+first; a batch is not sent again while an acknowledgement may still be under way.
+
+Where it cannot know what arrived (an older boot's stream, a new session, silence), or
+whether a hub listens (nothing was heard of it in this session), it *asks* before it
+sends: a batch without records, which the hub answers with its watermark. Brokers keep
+the order, so the answer comes after what the broker still held for the hub, and none
+of that is sent twice. On a gap it rewinds to the oldest record.
 
 One thread calls it; it does no waiting.
 """
 
 import logging
+import secrets
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -20,23 +26,46 @@ from edge_agent.wire.batch import BatchHeader, encode_batch
 from edge_agent.wire.control import Ack
 from edge_agent.wire.topics import Lane, up
 
+RELAY_ASKED = "relay.asked"
 RELAY_REWOUND = "relay.rewound"
 MAX_RECORDS = 64
 MAX_BYTES = 256 * 1024
 WINDOW = 4
 REWIND_PAUSE_S = 0.5
+ASK_AGAIN_S = 1.0
+"""How long the first answer is waited for; then twice as long, to the silence borne."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Cursor:
-    """How far a stream was sent: ``hi`` of each batch in flight, and since when."""
+    """How far a stream was sent: ``hi`` of each batch in flight, and since when.
+
+    While ``asking`` is not 0, nothing but this question is sent. It is a random number:
+    answers to what an earlier session or process asked may still come.
+    """
 
     sent: int = 0
     flying: deque[int] = field(default_factory=deque)
     quiet_since: float = 0.0
     rewound_at: float = float("-inf")
+    asking: int = 0
+    ask_at: float = 0.0
+    ask_again_s: float = ASK_AGAIN_S
+
+    def ask(self, now: float) -> None:
+        """Send nothing more before the hub has said how far it is."""
+        self.asking = secrets.randbits(52) + 1
+        self.ask_at = now
+        self.ask_again_s = ASK_AGAIN_S
+        self.flying.clear()
+
+    def answered(self, upto: int, now: float) -> None:
+        """Go on after what the hub has."""
+        self.asking = 0
+        self.sent = upto
+        self.quiet_since = now
 
 
 class Relay:
@@ -58,10 +87,14 @@ class Relay:
         self._clock = clock
         self._resend_after_s = resend_after_s
         self._cursors: dict[tuple[str, Lane], _Cursor] = {}
+        self._heard = False
 
     def on_up(self) -> None:
-        """Start over: what was in flight in the old session may be lost."""
-        self._cursors.clear()
+        """Ask anew: what was in flight in the old session may have arrived or not."""
+        now = self._clock.mono()
+        self._heard = False
+        for cursor in self._cursors.values():
+            cursor.ask(now)
 
     def on_ack(self, ack: Ack) -> None:
         """Delete what the hub committed; rewind where it found a gap.
@@ -69,17 +102,22 @@ class Relay:
         Raises:
             StoreError: The database cannot be written; the records stay.
         """
+        self._heard = True
         self._outbox.delete_upto(ack.boot, ack.lane, ack.upto)
         cursor = self._cursors.get((ack.boot, ack.lane))
         if cursor is None:
             return
         now = self._clock.mono()
+        if cursor.asking:
+            if ack.ask == cursor.asking:
+                cursor.answered(ack.upto, now)
+            return
         if cursor.flying and cursor.flying[0] <= ack.upto:
             cursor.quiet_since = now
         while cursor.flying and cursor.flying[0] <= ack.upto:
             cursor.flying.popleft()
         if ack.gap and ack.upto < cursor.sent:
-            self._rewind(cursor, ack.lane, "gap", pause_s=REWIND_PAUSE_S)
+            self._rewind(cursor, ack.lane)
 
     def pump(self) -> int:
         """Send what may be sent now; return how many batches that were.
@@ -102,13 +140,17 @@ class Relay:
         return sent
 
     def _pump_stream(self, stream: Stream) -> tuple[int, bool]:
-        cursor = self._cursors.setdefault((stream.boot, stream.lane), _Cursor())
+        cursor = self._cursor(stream)
         now = self._clock.mono()
         silent = cursor.flying and now - cursor.quiet_since >= self._resend_after_s
-        if silent or (cursor.sent >= stream.last_seq and not cursor.flying):
+        if not cursor.asking and (
+            silent or (cursor.sent >= stream.last_seq and not cursor.flying)
+        ):
             # Sent in full, nothing in flight, and still held: an ack covers less than
-            # was sent. Both cases begin again with the oldest record.
-            self._rewind(cursor, stream.lane, "silence", pause_s=self._resend_after_s)
+            # was sent. In both cases only the hub knows where to begin again.
+            cursor.ask(now)
+        if cursor.asking:
+            return self._ask(stream, cursor, now)
         cursor.sent = max(cursor.sent, stream.lowest - 1)
         count = 0
         while len(cursor.flying) < WINDOW and cursor.sent < stream.last_seq:
@@ -130,25 +172,48 @@ class Relay:
             count += 1
         return count, False
 
-    def _publish(self, stream: Stream, rows: list[tuple[int, bytes]]) -> bool:
+    def _cursor(self, stream: Stream) -> _Cursor:
+        key = (stream.boot, stream.lane)
+        cursor = self._cursors.get(key)
+        if cursor is None:
+            cursor = self._cursors[key] = _Cursor()
+            if stream.boot != self._outbox.boot or not self._heard:
+                cursor.ask(self._clock.mono())
+        return cursor
+
+    def _ask(self, stream: Stream, cursor: _Cursor, now: float) -> tuple[int, bool]:
+        """Ask how far the hub is, if it is time; the answer is an acknowledgement."""
+        if now < cursor.ask_at:
+            return 0, False
+        if not self._publish(stream, [], ask=cursor.asking):
+            return 0, True
+        log.debug(RELAY_ASKED, extra={"lane": stream.lane.value})
+        cursor.ask_at = now + cursor.ask_again_s
+        cursor.ask_again_s = min(2 * cursor.ask_again_s, self._resend_after_s)
+        return 1, False
+
+    def _publish(
+        self, stream: Stream, rows: list[tuple[int, bytes]], *, ask: int = 0
+    ) -> bool:
         header = BatchHeader(
             boot=stream.boot,
             lane=stream.lane,
             base=stream.lowest - 1,
-            lo=rows[0][0],
-            hi=rows[-1][0],
+            lo=rows[0][0] if rows else stream.last_seq + 1,
+            hi=rows[-1][0] if rows else stream.last_seq,
             evicted=stream.evicted,
+            ask=ask,
             wall_at=self._clock.wall(),
             mono_s=self._clock.mono(),
         )
         payload = encode_batch(header, rows)
         return self._link.publish(up(self._device, stream.lane), payload)
 
-    def _rewind(self, cursor: _Cursor, lane: Lane, why: str, *, pause_s: float) -> None:
+    def _rewind(self, cursor: _Cursor, lane: Lane) -> None:
         now = self._clock.mono()
-        if now - cursor.rewound_at < pause_s:
+        if now - cursor.rewound_at < REWIND_PAUSE_S:
             return
-        log.debug(RELAY_REWOUND, extra={"lane": lane.value, "why": why})
+        log.debug(RELAY_REWOUND, extra={"lane": lane.value})
         cursor.rewound_at = now
         cursor.quiet_since = now
         cursor.sent = 0

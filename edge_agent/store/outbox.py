@@ -79,6 +79,11 @@ class Outbox:
         self._config = config
         self._conn = open_db(path)
 
+    @property
+    def boot(self) -> str:
+        """The boot that this instance appends for."""
+        return self._boot
+
     def append(self, records: Sequence[AnyRecord]) -> None:
         """Commit records in one transaction; each gets the next number of its lane.
 

@@ -30,6 +30,9 @@ Rows = list[tuple[int, AnyRecord]]
 class BatchHeader(Message, frozen=True, kw_only=True):
     """Which part of which stream a batch holds, and the device's two clocks.
 
+    A batch without records (``hi`` is ``lo - 1``) is a question: its ``ask`` comes back
+    in the acknowledgement.
+
     ``wall_at`` and ``mono_s`` are read together when the batch is sent; the hub
     stamps its own time of receipt and so knows each device's clock offset.
     """
@@ -41,6 +44,7 @@ class BatchHeader(Message, frozen=True, kw_only=True):
     lo: Seq
     hi: Seq
     evicted: Count = 0
+    ask: Count = 0
     wall_at: Instant
     mono_s: Seconds
 

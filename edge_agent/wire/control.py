@@ -7,7 +7,7 @@ something (:class:`Assignment`, :class:`Command`) travels inside a signed
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import (
@@ -133,13 +133,15 @@ class Command(Message, frozen=True, kw_only=True):
 class Ack(Message, frozen=True, kw_only=True):
     """The hub has committed every record of a stream up to and including ``upto``.
 
-    ``gap`` tells that a batch above ``upto + 1`` came: the device rewinds.
+    ``gap`` tells that a batch above ``upto + 1`` came: the device rewinds. ``ask`` is
+    that of the newest question which it answers.
     """
 
     boot: BootId
     lane: Lane
     upto: Count
     gap: bool = False
+    ask: Count | UnsetType = UNSET
 
 
 class TufBundle(Message, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ class Outcome:
 
     watermarks: dict[StreamKey, int] = field(default_factory=dict)
     gaps: dict[StreamKey, int] = field(default_factory=dict)
+    asks: dict[StreamKey, int] = field(default_factory=dict)
     rows: int = 0
     redelivered: int = 0
 
@@ -78,6 +79,8 @@ def store_batch(
         redelivered=redelivered,
     )
     outcome.watermarks[key] = new.watermark
+    if header.ask:
+        outcome.asks[key] = header.ask
     if new.gap:
         outcome.gaps[key] = max(outcome.gaps.get(key, 0), header.hi)
     outcome.rows += len(arrived.batch.rows)

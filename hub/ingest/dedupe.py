@@ -27,7 +27,8 @@ def advance(watermark: int, header: BatchHeader) -> Advance:
     without rows (``hi < lo``) tells only its base.
     """
     reached = max(watermark, header.base)
+    if header.hi < header.lo:
+        return Advance(watermark=reached, gap=False)
     if header.lo > reached + 1:
         return Advance(watermark=reached, gap=True)
-    rows_end = header.hi if header.lo <= header.hi else 0
-    return Advance(watermark=max(reached, rows_end), gap=False)
+    return Advance(watermark=max(reached, header.hi), gap=False)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
 
+from msgspec import UNSET
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
@@ -182,7 +183,13 @@ class IngestWriter:
         self.stats.redelivered += outcome.redelivered
         for key, watermark in outcome.watermarks.items():
             gap = outcome.gaps.get(key, 0) > watermark
-            ack = Ack(boot=key.boot, lane=key.lane, upto=watermark, gap=gap)
+            ack = Ack(
+                boot=key.boot,
+                lane=key.lane,
+                upto=watermark,
+                gap=gap,
+                ask=outcome.asks.get(key, UNSET),
+            )
             self._publish_ack(topics.leaf(key.device, Leaf.ACK), codec.encode(ack))
 
     def _store(

@@ -23,11 +23,13 @@ class ModelHub:
         for seq, record in batch.rows:
             self.rows[key].setdefault(seq, record)
         mark = max(self.watermarks[key], header.base)
-        gap = header.lo > mark + 1
-        if not gap:
+        gap = bool(batch.rows) and header.lo > mark + 1
+        if batch.rows and not gap:
             mark = max(mark, header.hi)
         self.watermarks[key] = mark
-        return Ack(boot=header.boot, lane=header.lane, upto=mark, gap=gap)
+        return Ack(
+            boot=header.boot, lane=header.lane, upto=mark, gap=gap, ask=header.ask
+        )
 
     def records(self, lane: Lane) -> list[AnyRecord]:
         """Return a lane's records of all boots, in order within each boot."""

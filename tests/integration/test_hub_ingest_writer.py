@@ -77,6 +77,21 @@ def batch(lo: int, hi: int, *, base: int = 0, lane: Lane = Lane.METRIC) -> bytes
     return encode_batch(header, [(seq, record) for seq in range(lo, hi + 1)])
 
 
+def question(*, last: int, ask: int) -> bytes:
+    """Return a batch without records, from a device that holds up to ``last``."""
+    header = BatchHeader(
+        boot=BOOT,
+        lane=Lane.METRIC,
+        base=0,
+        lo=last + 1,
+        hi=last,
+        ask=ask,
+        wall_at=5.0,
+        mono_s=1.0,
+    )
+    return encode_batch(header, [])
+
+
 def test_rows_are_committed_before_the_ack_and_the_ack_before_the_puback(
     rig: Rig,
 ) -> None:
@@ -122,6 +137,20 @@ def test_a_gap_is_answered_and_filled(rig: Rig) -> None:
         Ack(boot=BOOT, lane=Lane.METRIC, upto=6, gap=False),
     ]
     assert rig.seqs() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_question_is_answered_with_the_watermark_and_is_no_gap(rig: Rig) -> None:
+    """A batch without records moves nothing; its number comes back with the answer."""
+    rig.offer(batch(1, 2))
+    rig.offer(question(last=9, ask=77))
+    rig.drain()
+    rig.offer(batch(3, 4))
+    rig.drain()
+
+    assert rig.acks == [
+        Ack(boot=BOOT, lane=Lane.METRIC, upto=2, ask=77),
+        Ack(boot=BOOT, lane=Lane.METRIC, upto=4),
+    ]
 
 
 def test_what_was_evicted_is_no_gap(rig: Rig) -> None:

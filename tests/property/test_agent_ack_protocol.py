@@ -3,6 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +34,11 @@ def update(number: int) -> UpdateRecord:
     )
 
 
+def rows_of(payload: bytes) -> list[int]:
+    """Return the sequence numbers in a batch."""
+    return [seq for seq, _ in decode_batch(payload).rows]
+
+
 class Rig:
     """A relay, a link and a hub around one outbox."""
 
@@ -46,6 +52,12 @@ class Rig:
         self.relay = Relay(
             "d1", self.outbox, self.link, self.clock, resend_after_s=RESEND_S
         )
+
+    def greet(self) -> None:
+        """Let the hub answer the questions of a new session."""
+        self.relay.pump()
+        for payload in self.take():
+            self.relay.on_ack(self.hub.take(decode_batch(payload)))
 
     def take(self) -> list[bytes]:
         """Return what is on the link, which is empty then."""
@@ -194,6 +206,7 @@ def test_order_of_lanes_and_boots() -> None:
         old.close()
         rig = Rig(folder)
         rig.outbox.append([update(2), event(2)])
+        rig.greet()
         rig.relay.pump()
         headers = [decode_batch(payload).header for payload in rig.take()]
         rig.outbox.close()
@@ -204,10 +217,11 @@ def test_order_of_lanes_and_boots() -> None:
 
 
 def test_window_is_bounded_and_fresh_batches_are_not_sent_again() -> None:
-    """Without acks a few batches fly, and only silence sends them again."""
+    """Without acks a few batches fly; silence has the hub asked, then all follow."""
     with TemporaryDirectory() as folder:
         rig = Rig(folder)
         rig.outbox.append([event(n) for n in range(MAX_RECORDS * 10)])
+        rig.greet()
         rig.relay.pump()
         first = rig.take()
         rig.clock.now += RESEND_S - 0.1
@@ -215,14 +229,59 @@ def test_window_is_bounded_and_fresh_batches_are_not_sent_again() -> None:
         fresh = rig.take()
         rig.clock.now += 0.2
         rig.relay.pump()
+        (question,) = rig.take()
+        rig.relay.on_ack(rig.hub.take(decode_batch(question)))
+        rig.relay.pump()
         again = rig.take()
         rig.outbox.close()
 
         assert len(first) == WINDOW
         assert fresh == []
+        assert decode_batch(question).rows == []
         assert [decode_batch(p).rows for p in again] == [
             decode_batch(p).rows for p in first
         ]
+
+
+def test_what_the_hub_has_is_not_sent_again_after_a_reconnect() -> None:
+    """Only the answer to this session's question says where to go on."""
+    with TemporaryDirectory() as folder:
+        rig = Rig(folder)
+        rig.outbox.append([event(n) for n in range(MAX_RECORDS * 2)])
+        rig.greet()
+        rig.relay.pump()
+        arrived = rig.take()
+        rig.relay.on_up()
+        rig.relay.pump()
+        first_question = rig.hub.take(decode_batch(rig.take()[0]))
+        rig.relay.on_up()
+        for payload in arrived:
+            rig.hub.take(decode_batch(payload))
+        rig.relay.on_ack(first_question)
+        rig.relay.pump()
+        (question,) = rig.take()
+        rig.relay.on_ack(rig.hub.take(decode_batch(question)))
+        rig.outbox.append([event(1)])
+        rig.relay.pump()
+        (fresh,) = rig.take()
+        rig.outbox.close()
+
+        assert [seq for seq, _ in decode_batch(fresh).rows] == [MAX_RECORDS * 2 + 1]
+
+
+def test_a_question_without_an_answer_is_asked_again_ever_more_slowly() -> None:
+    """A hub that was away for long finds few questions and no records waiting."""
+    with TemporaryDirectory() as folder:
+        rig = Rig(folder)
+        rig.outbox.append([event(1)])
+        asked: list[float] = []
+        for tick in range(200):
+            rig.clock.now = 1.0 + tick / 10
+            rig.relay.pump()
+            asked += [rig.clock.now - 1.0 for p in rig.take() if not rows_of(p)]
+        rig.outbox.close()
+
+        assert asked == pytest.approx([0.0, 1.0, 3.0, 7.0, 12.0, 17.0], abs=0.11)
 
 
 def test_base_tells_what_was_evicted() -> None:
@@ -232,6 +291,7 @@ def test_base_tells_what_was_evicted() -> None:
         small = Outbox(rig.path, BOOT, OutboxConfig(alert_bytes=4096))
         small.append([event(n) for n in range(100)])
         small.close()
+        rig.greet()
         rig.relay.pump()
         batch = decode_batch(rig.take()[0])
         ack = rig.hub.take(batch)

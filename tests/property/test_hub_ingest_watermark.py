@@ -31,7 +31,7 @@ class Device:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["append", "send", "deliver", "lose", "evict"]),
+        st.sampled_from(["append", "send", "ask", "deliver", "lose", "evict"]),
         st.integers(0, 7),
         st.integers(1, 5),
     ),
@@ -52,6 +52,9 @@ def test_what_is_acknowledged_is_committed_or_evicted(
             lo = min(device.base + 1 + place, device.newest)
             hi = min(lo + size - 1, device.newest)
             device.on_the_way.append(header(device.base, lo, hi))
+        elif action == "ask" and device.base < device.newest:
+            question = header(device.base, device.newest + 1, device.newest)
+            device.on_the_way.append(question)
         elif action == "evict" and device.base < device.newest:
             device.base += 1
             device.evicted.add(device.base)
