@@ -3,6 +3,7 @@
 ``hub init`` writes the home folder::
 
     hub.toml  hub.db  keys/  tuf/  artifacts/  releases/  jobs/  root.json
+    ca.pem
 """
 
 from pathlib import Path
@@ -124,6 +125,8 @@ class Home:
         self.releases = path / "releases"
         self.jobs = path / "jobs"
         self.root_file = path / "root.json"
+        self.ca_file = path / "ca.pem"
+        self.ca_key = self.keys / "ca.pem"
 
     def read_config(self) -> HubConfig:
         """Read ``hub.toml``.
