@@ -42,6 +42,12 @@ class ApiConfig(Strict, frozen=True, kw_only=True):
     public_url: str = ""
 
 
+class IdentityConfig(Strict, frozen=True, kw_only=True):
+    """Certificates of devices: for how many days one is valid."""
+
+    certificate_days: Annotated[float, Meta(gt=0, le=3650)] = 90.0
+
+
 class IngestConfig(Strict, frozen=True, kw_only=True):
     """Bounds of the ingest path."""
 
@@ -106,6 +112,7 @@ class HubConfig(Strict, frozen=True, kw_only=True):
     tick_s: Seconds = 0.5
     broker: BrokerConfig = BrokerConfig()
     api: ApiConfig = ApiConfig()
+    identity: IdentityConfig = IdentityConfig()
     ingest: IngestConfig = IngestConfig()
     monitor: MonitorConfig = MonitorConfig()
     retrain: RetrainConfig = RetrainConfig()

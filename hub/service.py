@@ -24,6 +24,7 @@ from hub.config import ApiConfig, Home, HubConfig
 from hub.devices.service import DeviceService
 from hub.errors import UnreachableError
 from hub.home import read_home
+from hub.identity.service import IdentityService
 from hub.releases.service import ReleaseService
 from hub.releases.signer import Signer
 from hub.retrain.service import RetrainService
@@ -57,6 +58,7 @@ class Services:
     clock: Clock
     releases: ReleaseService
     devices: DeviceService
+    identity: IdentityService
     rollouts: RolloutService
     retrain: RetrainService
 
@@ -98,6 +100,7 @@ def open_services(home: Home, clock: Clock | None = None) -> Services:
         clock=clock,
         releases=releases,
         devices=devices,
+        identity=IdentityService(engine, home, config.identity, clock),
         rollouts=rollouts,
         retrain=retrain,
     )
@@ -221,8 +224,11 @@ class Hub:
         import uvicorn
 
         from hub.api.app import make_app
+        from hub.api.enrol import add_enrolment
 
-        app = make_app(self._services.home.artifacts, lambda: self._link.connected)
+        services = self._services
+        app = make_app(services.home.artifacts, lambda: self._link.connected)
+        add_enrolment(app, services.identity, services.clock)
         return uvicorn.Server(
             uvicorn.Config(
                 app,
