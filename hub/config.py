@@ -18,13 +18,22 @@ CONFIG_FILE = "hub.toml"
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
+class TlsConfig(Strict, frozen=True, kw_only=True):
+    """TLS to the broker, with a certificate of our own. Empty: the home's files."""
+
+    enabled: bool = False
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
 class BrokerConfig(Strict, frozen=True, kw_only=True):
     """The MQTT broker. Plaintext is for loopback only, unless ``allow_plaintext``.
 
-    ``batch_qos`` is the quality of service at which batches are subscribed to. 0 loses
-    nothing either: a device keeps what the hub has not acknowledged, and sends again.
-    It is for brokers that cannot wait for a PUBACK (iotcore delivers out of order,
-    twice, and stalls).
+    With ``tls.enabled`` it may be anywhere. ``batch_qos`` is the quality of service at
+    which batches are subscribed to. 0 loses nothing either: a device keeps what the
+    hub has not acknowledged, and sends again. It is for brokers that cannot wait for
+    a PUBACK (iotcore delivers out of order, twice, and stalls).
     """
 
     host: str = "127.0.0.1"
@@ -32,14 +41,20 @@ class BrokerConfig(Strict, frozen=True, kw_only=True):
     client_id: str = "shoal-hub"
     batch_qos: Literal[0, 1] = 1
     allow_plaintext: bool = False
+    tls: TlsConfig = TlsConfig()
 
 
 class ApiConfig(Strict, frozen=True, kw_only=True):
-    """The HTTP server (artifacts now). ``public_url`` is what devices are told."""
+    """The HTTP server: artifacts and enrolment.
+
+    ``public_url`` is what devices are told. ``tls`` serves HTTPS with a certificate of
+    the hub's own authority: tokens travel here, so beyond loopback it should be on.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8770
     public_url: str = ""
+    tls: bool = False
 
 
 class IdentityConfig(Strict, frozen=True, kw_only=True):

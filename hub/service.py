@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -111,6 +112,7 @@ class Hub:
 
     def __init__(self, services: Services) -> None:
         """Compose link, ingest, monitoring and HTTP; nothing is started yet."""
+        from hub.identity.broker import hub_broker
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
         from hub.monitor.service import MonitorService
@@ -124,7 +126,7 @@ class Hub:
             services.engine, services.clock, self._publish_ack, config.ingest
         )
         self._link = HubLink(
-            config.broker,
+            hub_broker(services.home, config.broker),
             on_batch=self._writer.offer,
             on_control=services.devices.inbox.put,
             on_up=services.devices.republish_all,
@@ -236,9 +238,19 @@ class Hub:
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
+                ssl_certfile=self._http_certificate(),
                 timeout_graceful_shutdown=GRACEFUL_HTTP_S,
             )
         )
+
+    def _http_certificate(self) -> Path | None:
+        from hub.identity.broker import http_certificate
+
+        api = self._services.config.api
+        if not api.tls:
+            return None
+        names = (api.host, urlsplit(api.public_url).hostname or "")
+        return http_certificate(self._services.home, names)
 
 
 def _listen(api: ApiConfig) -> socket.socket:

@@ -145,7 +145,7 @@ def enroll_token(home: Home, device: str, valid_for: float, *, as_json: bool) ->
 def revoke_command(home: Home, device: str, *, as_json: bool) -> None:
     """Revoke every certificate of DEVICE, and its token.
 
-    Give the broker the new revocation list: hub broker config, then restart it.
+    Give the broker the new list (hub broker revocations), then restart it.
     """
     from hub.service import open_services
 
@@ -154,7 +154,7 @@ def revoke_command(home: Home, device: str, *, as_json: bool) -> None:
         print_json({"device": device, "revoked": count})
         return
     click.echo(f"{count} certificates of {device} revoked", err=True)
-    click.echo("the broker learns it by: hub broker config --to DIR", err=True)
+    click.echo("the broker learns it by  hub broker revocations --to DIR", err=True)
 
 
 def _print_detail(detail: DeviceDetail) -> None:
