@@ -1,5 +1,6 @@
 """A hub, a mosquitto that it configured, and clients that show certificates."""
 
+import getpass
 import queue
 import ssl
 import subprocess
@@ -24,6 +25,14 @@ from hub.service import Services
 from tests.hub_broker import MOSQUITTO, is_listening
 
 WAIT_S = 10.0
+
+
+def keep_local(folder: Path, port: int) -> None:
+    """Let the broker listen on loopback, and stay the user who starts it."""
+    path = folder / "mosquitto.conf"
+    text = path.read_text("utf-8")
+    text = text.replace(f"listener {port}\n", f"listener {port} 127.0.0.1\n")
+    path.write_text(text + f"user {getpass.getuser()}\n", "utf-8")
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from hub.home import create_home
 from hub.identity.broker import http_certificate, write_broker
 from hub.service import Services, open_services
 from tests.hub_broker import MOSQUITTO, free_port, is_listening
+from tests.mtls import keep_local
 
 WAIT_S = 10.0
 
@@ -131,8 +132,7 @@ def connect(hub: Hub, config: Path, folder: Path) -> None:
     assert MOSQUITTO is not None
     port = free_port()
     write_broker(folder, hub.services.identity, [], port)
-    with (folder / "mosquitto.conf").open("a") as file:
-        file.write("user root\n")
+    keep_local(folder, port)
     process = subprocess.Popen(
         [MOSQUITTO, "-c", str(folder / "mosquitto.conf")],
         stdout=subprocess.DEVNULL,

@@ -19,7 +19,15 @@ from hub.identity.ca import WATCH_USER
 from hub.link import HubLink
 from hub.service import open_services
 from tests.hub_broker import free_port
-from tests.mtls import WAIT_S, Client, Rig, hub_files, new_request, run_broker
+from tests.mtls import (
+    WAIT_S,
+    Client,
+    Rig,
+    hub_files,
+    keep_local,
+    new_request,
+    run_broker,
+)
 
 FILTERS = ("#", "shoal/v1/#", "shoal/v1/d2/#", "shoal/v1/+/desired", "shoal/v1/d2/ack")
 
@@ -34,8 +42,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     folder = tmp_path / "broker"
     write_broker(folder, services.identity, [], port)
     # Started by root it would become a user that may not read this folder.
-    with (folder / "mosquitto.conf").open("a") as config:
-        config.write("user root\n")
+    keep_local(folder, port)
     yield Rig(services, folder, port, tmp_path)
     services.engine.dispose()
 
