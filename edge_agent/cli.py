@@ -6,7 +6,7 @@ and decide the exit code.
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 import msgspec
@@ -25,6 +25,9 @@ CONFIG_OPTION = click.option(
     help="The device's configuration.",
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+MAX_TOKEN = 256
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -116,6 +119,41 @@ def feedback(config_path: Path, labels_path: Path, delay: float) -> None:
     with Client(_socket_of(config_path)) as client:
         told = LateLabels(client, labels, delay, SystemClock()).follow(stop)
     click.echo(f"{told} labels told")
+
+
+@cli.command()
+@CONFIG_OPTION
+@click.option("--hub", required=True, help="The hub's address: https://HOST:8770.")
+@click.option(
+    "--token-file",
+    type=click.File(),
+    help="The one-time token; - is standard input.",
+)
+@click.option("--renew", is_flag=True, help="Ask with the present certificate.")
+@click.option("--ca", type=click.Path(path_type=Path), help="The hub's ca.pem.")
+@JSON_OPTION
+def enroll(  # noqa: PLR0913 - click gives each option as an argument
+    *,
+    config_path: Path,
+    hub: str,
+    token_file: IO[str] | None,
+    renew: bool,
+    ca: Path | None,
+    as_json: bool,
+) -> None:
+    """Get this device's certificate from the hub.
+
+    The token comes from `hub devices enroll-token`; it is never an argument.
+    """
+    from edge_agent.enrol import enrol
+
+    if (token_file is None) != renew:
+        raise click.UsageError("give either --token-file or --renew")
+    token = token_file.read(MAX_TOKEN).strip() if token_file else ""
+    if token_file and not token:
+        raise click.UsageError("the token is empty")
+    done = enrol(_read(config_path), config_path, hub, token, ca)
+    _print(done, done.lines(), as_json=as_json)
 
 
 @cli.group()

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from edge_agent.base.settings import read_settings
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import DeviceId, Labels, Name, Strict
+
+CA_FILE, CERT_FILE, KEY_FILE = "ca.pem", "device.pem", "device.key"
 
 Bytes = Annotated[int, Meta(ge=4096)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -23,13 +26,26 @@ class DeviceConfig(Strict, frozen=True, kw_only=True):
     labels: Labels = {}
 
 
+class TlsConfig(Strict, frozen=True, kw_only=True):
+    """TLS to the broker; ``edge-agent enroll`` writes the files. Empty: state_dir's."""
+
+    enabled: bool = False
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
 class BrokerConfig(Strict, frozen=True, kw_only=True):
-    """The MQTT broker. Plaintext is for loopback only, unless ``allow_plaintext``."""
+    """The MQTT broker. Plaintext is for loopback only, unless ``allow_plaintext``.
+
+    With ``tls.enabled`` it may be anywhere.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     allow_plaintext: bool = False
+    tls: TlsConfig = TlsConfig()
 
 
 class TrustConfig(Strict, frozen=True, kw_only=True):
@@ -106,6 +122,23 @@ class AgentConfig(Strict, frozen=True, kw_only=True):
     health: HealthConfig = HealthConfig()
     fallback: str = ""
     """Label to answer when no model can (``served_by: rule``). Empty: an error."""
+
+
+def place_tls(config: AgentConfig, folder: Path) -> BrokerConfig:
+    """Return the broker's settings with absolute paths of what TLS needs.
+
+    Args:
+        config: The device's configuration.
+        folder: Folder of the configuration file.
+    """
+    state, tls = folder / config.device.state_dir, config.broker.tls
+    placed = replace(
+        tls,
+        ca=str(folder / tls.ca if tls.ca else state / CA_FILE),
+        cert=str(folder / tls.cert if tls.cert else state / CERT_FILE),
+        key=str(folder / tls.key if tls.key else state / KEY_FILE),
+    )
+    return replace(config.broker, tls=placed)
 
 
 def read_agent_config(path: Path) -> AgentConfig:

@@ -42,6 +42,10 @@ class LinkError(AgentError):
     exit_code = ExitCode.UNREACHABLE
 
 
+class EnrolError(AgentError):
+    """The device cannot get its certificate (``AGENT-ENROL-…``)."""
+
+
 class WorkerError(AgentError):
     """The inference worker does not answer in time (``AGENT-WORKER-…``)."""
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from edge_agent.base.clock import SystemClock
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.child import ChildHooks, WorkerChild, worker_command
-from edge_agent.config import AgentConfig
+from edge_agent.config import AgentConfig, place_tls
 from edge_agent.errors import AgentError, StoreError, WorkerError
 from edge_agent.heartbeat import SOCKET_FILE, Heartbeat, WorkerPort
 from edge_agent.link.birth import describe_device
@@ -70,6 +70,7 @@ class Supervisor:
         """
         path = config_path.resolve()
         self._config = config
+        broker = place_tls(config, path.parent)
         self._state_dir = path.parent / config.device.state_dir
         self._database = self._state_dir / DB_FILE
         self._clock = SystemClock()
@@ -83,7 +84,7 @@ class Supervisor:
         self._twin = Twin(describe_device(config, self._boot, now))
         self._link = MqttLink(
             config.device.id,
-            config.broker,
+            broker,
             subscriptions=self._twin.subscriptions,
             will=(self._twin.presence_topic, self._twin.death(now)),
         )
@@ -100,6 +101,7 @@ class Supervisor:
                 state_dir=self._state_dir,
                 database=self._database,
                 root=root,
+                ca=Path(broker.tls.ca) if broker.tls.enabled else None,
                 outbox=config.outbox,
             ),
             UpdatePorts(

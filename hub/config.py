@@ -3,6 +3,7 @@
 ``hub init`` writes the home folder::
 
     hub.toml  hub.db  keys/  tuf/  artifacts/  releases/  jobs/  root.json
+    ca.pem
 """
 
 from pathlib import Path
@@ -17,13 +18,22 @@ CONFIG_FILE = "hub.toml"
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
+class TlsConfig(Strict, frozen=True, kw_only=True):
+    """TLS to the broker, with a certificate of our own. Empty: the home's files."""
+
+    enabled: bool = False
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
 class BrokerConfig(Strict, frozen=True, kw_only=True):
     """The MQTT broker. Plaintext is for loopback only, unless ``allow_plaintext``.
 
-    ``batch_qos`` is the quality of service at which batches are subscribed to. 0 loses
-    nothing either: a device keeps what the hub has not acknowledged, and sends again.
-    It is for brokers that cannot wait for a PUBACK (iotcore delivers out of order,
-    twice, and stalls).
+    With ``tls.enabled`` it may be anywhere. ``batch_qos`` is the quality of service at
+    which batches are subscribed to. 0 loses nothing either: a device keeps what the
+    hub has not acknowledged, and sends again. It is for brokers that cannot wait for
+    a PUBACK (iotcore delivers out of order, twice, and stalls).
     """
 
     host: str = "127.0.0.1"
@@ -31,14 +41,26 @@ class BrokerConfig(Strict, frozen=True, kw_only=True):
     client_id: str = "shoal-hub"
     batch_qos: Literal[0, 1] = 1
     allow_plaintext: bool = False
+    tls: TlsConfig = TlsConfig()
 
 
 class ApiConfig(Strict, frozen=True, kw_only=True):
-    """The HTTP server (artifacts now). ``public_url`` is what devices are told."""
+    """The HTTP server: artifacts and enrolment.
+
+    ``public_url`` is what devices are told. ``tls`` serves HTTPS with a certificate of
+    the hub's own authority: tokens travel here, so beyond loopback it should be on.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8770
     public_url: str = ""
+    tls: bool = False
+
+
+class IdentityConfig(Strict, frozen=True, kw_only=True):
+    """Certificates of devices: for how many days one is valid."""
+
+    certificate_days: Annotated[float, Meta(gt=0, le=3650)] = 90.0
 
 
 class IngestConfig(Strict, frozen=True, kw_only=True):
@@ -105,6 +127,7 @@ class HubConfig(Strict, frozen=True, kw_only=True):
     tick_s: Seconds = 0.5
     broker: BrokerConfig = BrokerConfig()
     api: ApiConfig = ApiConfig()
+    identity: IdentityConfig = IdentityConfig()
     ingest: IngestConfig = IngestConfig()
     monitor: MonitorConfig = MonitorConfig()
     retrain: RetrainConfig = RetrainConfig()
@@ -124,6 +147,8 @@ class Home:
         self.releases = path / "releases"
         self.jobs = path / "jobs"
         self.root_file = path / "root.json"
+        self.ca_file = path / "ca.pem"
+        self.ca_key = self.keys / "ca.pem"
 
     def read_config(self) -> HubConfig:
         """Read ``hub.toml``.

@@ -25,6 +25,12 @@ class RefusedError(HubError):
     exit_code = ExitCode.REFUSED
 
 
+class DeniedError(HubError):
+    """Who asks has no right to it: a wrong, used or expired token."""
+
+    exit_code = ExitCode.AUTH
+
+
 class UnreachableError(HubError):
     """The broker cannot be reached."""
 

@@ -10,6 +10,7 @@ from edge_agent.base.clock import Clock
 from hub.config import Home, HubConfig
 from hub.errors import ConflictError, HubError, NotFoundError
 from hub.files import write_durably
+from hub.identity.ca import open_authority
 from hub.releases.keys import create_keys
 from hub.releases.signer import Signer
 from hub.releases.tuf_repo import TufRepo
@@ -64,6 +65,7 @@ def create_home(home: Home, clock: Clock) -> None:
         now = datetime.fromtimestamp(clock.wall(), UTC)
         anchor = TufRepo(home.tuf, Signer(home.keys)).create(now)
         write_durably(home.root_file, anchor)
+        open_authority(home, now)
         write_durably(home.config_file, CONFIG.encode())
     except OSError as error:
         raise HubError("HUB-HOME-002", f"{home.path}: {error}") from error

@@ -5,7 +5,7 @@ It decides nothing about content. Its invariants:
 * A PUBACK goes out only when the receiver says so (``done()``), and only on the
   connection that the message came by: packet identifiers start anew on each.
 * Nothing waits on the network thread, so the callbacks given here must be quick.
-* Plaintext leaves this machine only with ``allow_plaintext``.
+* Plaintext leaves this machine only with ``allow_plaintext``; TLS checks the host.
 
 MQTT 3.1.1 with a persistent session is all it needs of a broker. ``hub/service.py``
 owns the one instance.
@@ -22,6 +22,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_agent.base.tls import client_context
 from edge_agent.wire import topics
 from edge_agent.wire.topics import Address, Lane, Leaf
 from hub.config import BrokerConfig
@@ -110,16 +111,20 @@ class HubLink:
         Raises:
             UnreachableError: The broker is on another machine and plaintext is not
                 allowed (``HUB-LINK-001``), or its address is unusable
-                (``HUB-LINK-002``).
+                (``HUB-LINK-002``), or a file that TLS needs is (``HUB-LINK-004``).
         """
         config = self._config
-        if not is_loopback(config.host) and not config.allow_plaintext:
+        if not (
+            is_loopback(config.host) or config.allow_plaintext or config.tls.enabled
+        ):
             raise UnreachableError(
                 "HUB-LINK-001",
                 f"the broker {config.host} is not on this machine, and the connection"
                 " would be in plaintext",
-                cure="set broker.allow_plaintext = true only on a network you trust",
+                cure="enable [broker.tls]; or set broker.allow_plaintext = true, only"
+                " on a network you trust",
             )
+        self._use_tls()
         try:
             self._client.connect_async(config.host, config.port, KEEPALIVE_S)
         except ValueError as error:
@@ -129,6 +134,20 @@ class HubLink:
                 cure="set broker.host and broker.port in hub.toml",
             ) from error
         self._client.loop_start()
+
+    def _use_tls(self) -> None:
+        tls = self._config.tls
+        if not tls.enabled:
+            return
+        try:
+            context = client_context(tls.ca, tls.cert, tls.key)
+        except OSError as error:
+            raise UnreachableError(
+                "HUB-LINK-004",
+                f"TLS to the broker cannot be used: {error}",
+                cure="check ca, cert and key of [broker.tls] in hub.toml",
+            ) from error
+        self._client.tls_set_context(context)
 
     def wait_up(self, timeout_s: float) -> bool:
         """Wait until connected, at most ``timeout_s``."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -24,6 +25,7 @@ from hub.config import ApiConfig, Home, HubConfig
 from hub.devices.service import DeviceService
 from hub.errors import UnreachableError
 from hub.home import read_home
+from hub.identity.service import IdentityService
 from hub.releases.service import ReleaseService
 from hub.releases.signer import Signer
 from hub.retrain.service import RetrainService
@@ -57,6 +59,7 @@ class Services:
     clock: Clock
     releases: ReleaseService
     devices: DeviceService
+    identity: IdentityService
     rollouts: RolloutService
     retrain: RetrainService
 
@@ -98,6 +101,7 @@ def open_services(home: Home, clock: Clock | None = None) -> Services:
         clock=clock,
         releases=releases,
         devices=devices,
+        identity=IdentityService(engine, home, config.identity, clock),
         rollouts=rollouts,
         retrain=retrain,
     )
@@ -108,6 +112,7 @@ class Hub:
 
     def __init__(self, services: Services) -> None:
         """Compose link, ingest, monitoring and HTTP; nothing is started yet."""
+        from hub.identity.broker import hub_broker
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
         from hub.monitor.service import MonitorService
@@ -121,7 +126,7 @@ class Hub:
             services.engine, services.clock, self._publish_ack, config.ingest
         )
         self._link = HubLink(
-            config.broker,
+            hub_broker(services.home, config.broker),
             on_batch=self._writer.offer,
             on_control=services.devices.inbox.put,
             on_up=services.devices.republish_all,
@@ -221,8 +226,11 @@ class Hub:
         import uvicorn
 
         from hub.api.app import make_app
+        from hub.api.enrol import add_enrolment
 
-        app = make_app(self._services.home.artifacts, lambda: self._link.connected)
+        services = self._services
+        app = make_app(services.home.artifacts, lambda: self._link.connected)
+        add_enrolment(app, services.identity, services.clock)
         return uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -230,9 +238,19 @@ class Hub:
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
+                ssl_certfile=self._http_certificate(),
                 timeout_graceful_shutdown=GRACEFUL_HTTP_S,
             )
         )
+
+    def _http_certificate(self) -> Path | None:
+        from hub.identity.broker import http_certificate
+
+        api = self._services.config.api
+        if not api.tls:
+            return None
+        names = (api.host, urlsplit(api.public_url).hostname or "")
+        return http_certificate(self._services.home, names)
 
 
 def _listen(api: ApiConfig) -> socket.socket:

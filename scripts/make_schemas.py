@@ -21,6 +21,12 @@ from edge_agent.wire.control import (
     Reported,
     TufBundle,
 )
+from edge_agent.wire.enrol import (
+    EnrolRefusal,
+    EnrolReply,
+    EnrolRequest,
+    RenewRequest,
+)
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.records import LANE_OF
 from edge_agent.wire.version import PROTOCOL_VERSION
@@ -39,6 +45,10 @@ KINDS: tuple[type[msgspec.Struct], ...] = (
     TufBundle,
     Packed,
     *LANE_OF,
+    EnrolRequest,
+    RenewRequest,
+    EnrolReply,
+    EnrolRefusal,
 )
 
 Schema = dict[str, Any]

@@ -25,6 +25,12 @@ from edge_agent.wire.control import (
     TufBundle,
     TufVersions,
 )
+from edge_agent.wire.enrol import (
+    EnrolRefusal,
+    EnrolReply,
+    EnrolRequest,
+    RenewRequest,
+)
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.profile import ChannelMoments, ProfileData
 from edge_agent.wire.records import (
@@ -42,6 +48,7 @@ from edge_agent.wire.version import PROTOCOL_VERSION
 
 FOLDER = Path(__file__).parents[1] / "tests" / "contract" / "vectors"
 BOOT, DIGEST, AT = "0123456789abcdef", "ab" * 32, 1_790_000_000.5
+PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
 
 MESSAGES: tuple[msgspec.Struct, ...] = (
     Presence(
@@ -89,6 +96,10 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     Ack(boot=BOOT, lane=Lane.METRIC, upto=42, gap=True),
     Ack(boot=BOOT, lane=Lane.METRIC, upto=42, ask=7),
     TufBundle(files={"1.root.json": '{"signed":{},"signatures":[]}'}),
+    EnrolRequest(device="watch-01", token="c2VjcmV0", csr=PEM),  # noqa: S106
+    RenewRequest(certificate=PEM, csr=PEM, signature="ab" * 70),
+    EnrolReply(certificate=PEM, ca=PEM),
+    EnrolRefusal(code="HUB-ENROL-004", text="the token has expired", cure="ask again"),
 )
 
 RECORDS: tuple[AnyRecord, ...] = (

@@ -3,7 +3,8 @@
 MQTT 3.1.1, persistent session, QoS 1, a retained last will. Invariants: paho never
 holds a backlog (messages are refused while there is no session or ``WINDOW`` of them
 are in flight); paho's thread only enqueues; plaintext goes to loopback only, unless
-the configuration allows it. Reconnecting is paced with full jitter.
+the configuration allows it; TLS checks the broker's name and shows our certificate.
+Reconnecting is paced with full jitter.
 """
 
 import ipaddress
@@ -20,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_agent.base.tls import client_context
 from edge_agent.config import BrokerConfig
 from edge_agent.errors import LinkError
 from edge_agent.link.port import Down, LinkEvent, Received, Up
@@ -148,6 +150,11 @@ class MqttLink:
         self._flight = _Flight()
         self._client = self._new_client()
         try:
+            if self._config.tls.enabled:
+                # Read anew at each connection: certificates are renewed meanwhile.
+                tls = self._config.tls
+                context = client_context(tls.ca, tls.cert, tls.key)
+                self._client.tls_set_context(context)
             self._client.connect(
                 self._config.host, self._config.port, keepalive=self._config.keepalive_s
             )
@@ -232,12 +239,12 @@ def refuse_plaintext(config: BrokerConfig) -> None:
     Raises:
         LinkError: The broker is not on this machine (AGENT-LINK-001).
     """
-    if config.allow_plaintext or is_loopback(config.host):
+    if config.tls.enabled or config.allow_plaintext or is_loopback(config.host):
         return
     raise LinkError(
         "AGENT-LINK-001",
         f"the broker {config.host} is on a network and the link is not encrypted",
-        cure="use a TLS tunnel on this machine, or set broker.allow_plaintext = true",
+        cure="enrol and enable broker.tls, or set broker.allow_plaintext = true",
     )
 
 

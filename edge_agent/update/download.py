@@ -9,7 +9,9 @@ something else.
 import hashlib
 import os
 import shutil
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -31,12 +33,25 @@ class InterruptedDownloadError(UpdateError):
     """Something more urgent came up; the part that is there is kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    interrupted: Callable[[], bool]
+    ca: Path | None
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self.ca is not None and self.ca.exists():
+            context.load_verify_locations(self.ca)
+        return context
+
+
 def fetch_artifact(
     base_url: str,
     file: FileRef,
     store: ArtifactStore,
     *,
     interrupted: Callable[[], bool],
+    ca: Path | None = None,
 ) -> None:
     """Fetch an artifact unless it is there already.
 
@@ -45,6 +60,7 @@ def fetch_artifact(
         file: What to fetch.
         store: Where it goes.
         interrupted: Asked after every chunk; true ends the download for now.
+        ca: Authority to trust beside the system's, for HTTPS.
 
     Raises:
         InterruptedDownloadError: It was asked to stop.
@@ -58,7 +74,7 @@ def fetch_artifact(
     _check_space(part, file)
     url = f"{base_url.rstrip('/')}/artifacts/{file.sha256}"
     try:
-        _download(url, file, part, interrupted)
+        _download(url, file, part, _Way(interrupted, ca))
         part.replace(store.path(file.sha256))
         sync_folder(part.parent)
     except OSError as error:
@@ -76,14 +92,12 @@ def _check_space(part: Path, file: FileRef) -> None:
         )
 
 
-def _download(
-    url: str, file: FileRef, part: Path, interrupted: Callable[[], bool]
-) -> None:
+def _download(url: str, file: FileRef, part: Path, way: _Way) -> None:
     digest = hashlib.sha256()
     with part.open("ab+") as out:
         have = _hash_part(out, digest, file)
         if have < file.bytes:
-            _stream(url, file, (out, digest, have), interrupted)
+            _stream(url, file, (out, digest, have), way)
         out.flush()
         os.fsync(out.fileno())
         size = out.tell()
@@ -116,7 +130,7 @@ def _stream(
     url: str,
     file: FileRef,
     state: "tuple[BinaryIO, hashlib._Hash, int]",
-    interrupted: Callable[[], bool],
+    way: _Way,
 ) -> None:
     import httpx  # 17 MiB that a device needs only while it downloads
 
@@ -126,7 +140,11 @@ def _stream(
         headers["Range"] = f"bytes={have}-"
     try:
         with (
-            httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client,
+            httpx.Client(
+                timeout=TIMEOUT_S,
+                trust_env=False,
+                verify=way.context() if url.startswith("https:") else False,
+            ) as client,
             client.stream("GET", url, headers=headers) as response,
         ):
             _check_response(response, file, out, have=have)
@@ -138,7 +156,7 @@ def _stream(
                     )
                 digest.update(chunk)
                 out.write(chunk)
-                if interrupted():
+                if way.interrupted():
                     raise InterruptedDownloadError(
                         "AGENT-UPDATE-025", "interrupted", retryable=True
                     )

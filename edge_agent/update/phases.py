@@ -7,6 +7,7 @@ A failure with a known cause is a value with a stable code, never an exception.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from edge_agent.errors import StoreError, UpdateError, WorkerError
@@ -20,7 +21,7 @@ from edge_agent.update.selftest import spawn_self_test
 from edge_agent.update.states import Event, Phase
 from edge_agent.update.verify import check_files, check_targets, read_manifest
 from edge_agent.wire.control import Assignment
-from edge_agent.wire.manifest import Release
+from edge_agent.wire.manifest import FileRef, Release
 from edge_agent.wire.profile import Source
 
 NOT_LOADED = "AGENT-UPDATE-055"
@@ -93,8 +94,14 @@ class Phases:
         worker: Worker,
         *,
         interrupted: Callable[[], bool],
+        ca: Path | None = None,
     ) -> None:
-        """Wire it up; ``interrupted`` tells long work to come to an end."""
+        """Wire it up.
+
+        ``interrupted`` tells long work to come to an end; ``ca`` is the authority that
+        a server of artifacts may have its certificate from.
+        """
+        self._ca = ca
         self.trust = trust
         self._store = store
         self._worker = worker
@@ -136,23 +143,18 @@ class Phases:
     def _download(self, state: Slots) -> Outcome:
         release = self._fetch_manifest(_assignment(state))
         for file in release.bundle.device_files:
-            fetch_artifact(
-                _assignment(state).artifacts_url,
-                file,
-                self._store,
-                interrupted=self._interrupted,
-            )
+            self._fetch(_assignment(state).artifacts_url, file)
         return _OK
+
+    def _fetch(self, url: str, file: FileRef) -> None:
+        fetch_artifact(
+            url, file, self._store, interrupted=self._interrupted, ca=self._ca
+        )
 
     def _fetch_manifest(self, assignment: Assignment) -> Release:
         """Fetch ``release.json`` by its signed digest and keep its exact bytes."""
         signed = self.trust.find(assignment.target)
-        fetch_artifact(
-            assignment.artifacts_url,
-            signed,
-            self._store,
-            interrupted=self._interrupted,
-        )
+        self._fetch(assignment.artifacts_url, signed)
         data = self._store.read(signed)
         release = read_manifest(data, assignment)
         check_targets(release, self.trust)

@@ -68,6 +68,7 @@ class UpdateSettings:
     database: Path
     root: bytes
     outbox: OutboxConfig
+    ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,7 @@ class UpdateService:
             ArtifactStore(settings.state_dir),
             trust,
             self._ports.worker,
+            ca=settings.ca,
             interrupted=lambda: self._stop.is_set() or not self._inbox.empty(),
         )
         runner = UpdateRunner(

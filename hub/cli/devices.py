@@ -1,4 +1,4 @@
-"""``hub devices``: what devices are, report, and were told."""
+"""``hub devices``: what devices are, report, and were told; enrolment."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,15 @@ import click
 import msgspec
 
 from edge_agent.wire.control import Presence, Reported
-from hub.cli.output import age_text, json_option, print_fields, print_json, print_table
+from hub.cli.output import (
+    age_text,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    read_duration,
+    utc_text,
+)
 from hub.config import Home
 
 if TYPE_CHECKING:
@@ -50,7 +58,7 @@ class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.group()
 def devices() -> None:
-    """Show devices."""
+    """Show devices; enrol and revoke them."""
 
 
 @devices.command("list")
@@ -102,6 +110,51 @@ def get_command(home: Home, device: str, *, as_json: bool) -> None:
         print_json(detail)
         return
     _print_detail(detail)
+
+
+@devices.command("enroll-token")
+@click.argument("device")
+@click.option(
+    "--valid-for",
+    callback=read_duration,
+    default="1h",
+    show_default=True,
+    help="How long it can be used: 90s, 30m, 1h, 7d.",
+)
+@json_option
+@click.pass_obj
+def enroll_token(home: Home, device: str, valid_for: float, *, as_json: bool) -> None:
+    """Print a one-time token with which DEVICE gets its certificate.
+
+    It replaces an earlier one. The hub keeps only its sha256.
+    """
+    from hub.service import open_services
+
+    made = open_services(home).identity.issue_token(device, valid_for)
+    if as_json:
+        print_json(made)
+        return
+    click.echo(made.token)
+    click.echo(f"for {device}, once, until {utc_text(made.expires_at)}", err=True)
+
+
+@devices.command("revoke")
+@click.argument("device")
+@json_option
+@click.pass_obj
+def revoke_command(home: Home, device: str, *, as_json: bool) -> None:
+    """Revoke every certificate of DEVICE, and its token.
+
+    Give the broker the new list (hub broker revocations), then restart it.
+    """
+    from hub.service import open_services
+
+    count = open_services(home).identity.revoke(device)
+    if as_json:
+        print_json({"device": device, "revoked": count})
+        return
+    click.echo(f"{count} certificates of {device} revoked", err=True)
+    click.echo("the broker learns it by  hub broker revocations --to DIR", err=True)
 
 
 def _print_detail(detail: DeviceDetail) -> None:

@@ -1,7 +1,9 @@
 """Printing: JSON, tables on a terminal, plain columns elsewhere, ages for people."""
 
+import re
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 import msgspec
@@ -9,6 +11,8 @@ import msgspec
 _MINUTE_S = 60
 _HOUR_S = 3600
 _DAY_S = 86_400
+
+_UNITS = {"s": 1, "m": _MINUTE_S, "h": _HOUR_S, "d": _DAY_S}
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON with stable fields."
@@ -58,3 +62,18 @@ def age_text(seconds: float) -> str:
     if seconds < _DAY_S:
         return f"{seconds / _HOUR_S:.0f} h"
     return f"{seconds / _DAY_S:.0f} d"
+
+
+def utc_text(at: float) -> str:
+    """Return a wall time as text."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M UTC}"
+
+
+def read_duration(
+    _context: click.Context, _parameter: click.Parameter, text: str
+) -> float:
+    """Read an option such as ``90s``, ``30m``, ``1h`` or ``7d`` as seconds."""
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no duration such as 90s, 30m, 1h, 7d")
+    return float(found[1]) * _UNITS[found[2]]

@@ -68,8 +68,11 @@ def tail(  # noqa: PLR0913 - one argument an option
     """
     messages: queue.Queue[Message] = queue.Queue(_QUEUED)
     from hub.home import read_home
+    from hub.identity.broker import hub_broker
+    from hub.identity.ca import WATCH_USER
 
-    stop = _listen(read_home(home).broker, messages)
+    settings = hub_broker(home, read_home(home).broker, WATCH_USER)
+    stop = _listen(settings, messages)
     deadline = time.monotonic() + timeout_s if timeout_s else float("inf")
     printed = 0
     try:

@@ -282,7 +282,8 @@ def is_newer(reported: Reported, stored: Reported, boot: str) -> bool:
 def artifacts_url(config: HubConfig) -> str:
     """Return where devices fetch artifacts."""
     api = config.api
-    return (api.public_url or f"http://{api.host}:{api.port}").rstrip("/")
+    scheme = "https" if api.tls else "http"
+    return (api.public_url or f"{scheme}://{api.host}:{api.port}").rstrip("/")
 
 
 def _next_seq(conn: Connection, device: str) -> int:

@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hub.errors import ConflictError, HubError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; the one that this version of the hub works with."""
 
 _BUSY_TIMEOUT_MS = 15_000

@@ -211,3 +211,23 @@ JOBS = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
 )
+
+ENROL_TOKENS = Table(
+    "enrol_tokens",
+    METADATA,
+    Column("device", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),  # sha256 of the secret
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_at", Float),
+)
+
+CERTIFICATES = Table(
+    "certificates",
+    METADATA,
+    Column("serial", String(40), primary_key=True),  # hex
+    Column("device", String(64), nullable=False, index=True),
+    Column("issued_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)

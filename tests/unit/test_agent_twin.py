@@ -4,7 +4,13 @@ import logging
 
 import pytest
 
-from edge_agent.config import AgentConfig, BrokerConfig, DeviceConfig, TrustConfig
+from edge_agent.config import (
+    AgentConfig,
+    BrokerConfig,
+    DeviceConfig,
+    TlsConfig,
+    TrustConfig,
+)
 from edge_agent.errors import LinkError
 from edge_agent.link.birth import describe_device
 from edge_agent.link.mqtt import refuse_plaintext
@@ -88,3 +94,4 @@ def test_plaintext_over_a_network(host: str) -> None:
     with pytest.raises(LinkError, match=r"AGENT-LINK-001"):
         refuse_plaintext(BrokerConfig(host=host))
     refuse_plaintext(BrokerConfig(host=host, allow_plaintext=True))
+    refuse_plaintext(BrokerConfig(host=host, tls=TlsConfig(enabled=True)))

@@ -1,0 +1,50 @@
+"""``hub broker``: the broker's side of mutual TLS."""
+
+from pathlib import Path
+
+import click
+
+from hub.config import Home
+
+_TO = click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="The broker's folder.",
+)
+
+
+@click.group()
+def broker() -> None:
+    """Write mosquitto's configuration."""
+
+
+@broker.command("config")
+@_TO
+@click.option("--host", "hosts", multiple=True, help="A name devices connect to.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8883, show_default=True)
+@click.pass_obj
+def config_command(home: Home, folder: Path, hosts: tuple[str, ...], port: int) -> None:
+    """Write mosquitto.conf, access rules, certificates and the revocation list.
+
+    What is there is replaced. localhost and 127.0.0.1 are always among the hosts.
+    """
+    from hub.identity.broker import write_broker
+    from hub.service import open_services
+
+    write_broker(folder, open_services(home).identity, hosts, port)
+    click.echo(f"wrote {folder}; its owner must be mosquitto's user", err=True)
+    click.echo(f"start it with  mosquitto -c {folder / 'mosquitto.conf'}", err=True)
+
+
+@broker.command("revocations")
+@_TO
+@click.pass_obj
+def revocations_command(home: Home, folder: Path) -> None:
+    """Write the revocation list anew; restart the broker then."""
+    from hub.identity.broker import write_revocations
+    from hub.service import open_services
+
+    write_revocations(folder, open_services(home).identity)
+    click.echo(f"wrote {folder / 'crl.pem'}; restart the broker", err=True)

@@ -1,0 +1,155 @@
+"""mosquitto's configuration, and the hub's own certificates for broker and HTTP.
+
+The broker knows who is connected from the certificate alone: its common name becomes
+user name and client id, so a device can neither use another's topics nor take over
+another's session. Devices cannot subscribe their way around it: mosquitto grants a
+filter such as ``#``, and checks each message against the rules when it delivers.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.wire import topics
+from edge_agent.wire.topics import Leaf
+from edge_agent.wire.version import TOPIC_PREFIX
+from hub.config import BrokerConfig, Home
+from hub.errors import HubError, RefusedError
+from hub.files import write_durably
+from hub.identity.ca import HUB_USER, WATCH_USER, open_authority
+from hub.identity.service import IdentityService
+
+LOOPBACK = ("localhost", "127.0.0.1")
+_RENEW_BEFORE = timedelta(days=200)
+_PRIVATE = 0o600
+_WRITES = ("up/#", Leaf.PRESENCE, Leaf.REPORTED)
+_READS = (Leaf.DESIRED, Leaf.ACK, Leaf.CMD)
+
+
+def write_broker(
+    folder: Path, identity: IdentityService, hosts: Sequence[str], port: int
+) -> None:
+    """Write everything that mosquitto needs: configuration, rules, certificates.
+
+    Raises:
+        HubError: The folder cannot be written (``HUB-BROKER-001``).
+    """
+    folder = folder.resolve()
+    names = list(dict.fromkeys([*hosts, *LOOPBACK]))
+    authority = identity.authority()
+    key, certificate = authority.server(names, datetime.now(UTC))
+    try:
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        write_durably(folder / "ca.pem", authority.pem)
+        write_durably(folder / "server.key", key, mode=_PRIVATE)
+        write_durably(folder / "server.pem", certificate)
+        write_durably(folder / "crl.pem", identity.revocations())
+        write_durably(folder / "acl", rules().encode())
+        write_durably(folder / "mosquitto.conf", _configuration(folder, port).encode())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def write_revocations(folder: Path, identity: IdentityService) -> None:
+    """Write the revocation list alone; mosquitto reads it when it starts.
+
+    Raises:
+        HubError: The folder cannot be written (``HUB-BROKER-001``).
+    """
+    try:
+        write_durably(folder / "crl.pem", identity.revocations())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def rules() -> str:
+    """Return mosquitto's access rules: exactly the topic tree of PROTOCOL.md."""
+    own = f"{TOPIC_PREFIX}/%u"
+    lines = [
+        "# A device, by the common name of its certificate.",
+        *(f"pattern write {own}/{leaf}" for leaf in _WRITES),
+        *(f"pattern read {own}/{leaf}" for leaf in _READS),
+        f"pattern read {topics.HUB_TUF}",
+        "",
+        "# hub serve",
+        f"user {HUB_USER}",
+        f"topic readwrite {TOPIC_PREFIX}/#",
+        "",
+        "# hub tail",
+        f"user {WATCH_USER}",
+        f"topic read {TOPIC_PREFIX}/#",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def hub_broker(home: Home, broker: BrokerConfig, user: str = HUB_USER) -> BrokerConfig:
+    """Return the broker's configuration with files that are there.
+
+    Where TLS names none, these are the home's own: the certificate is made at the
+    first use and again when it has not long to live.
+    """
+    if not broker.tls.enabled:
+        return broker
+    tls = broker.tls
+    if not tls.ca:
+        tls = msgspec.structs.replace(tls, ca=str(home.ca_file))
+    if not tls.cert:
+        path = home.keys / f"{user}.pem"
+        _ensure_client(home, path, user)
+        tls = msgspec.structs.replace(tls, cert=str(path), key="")
+    return msgspec.structs.replace(broker, tls=tls)
+
+
+def http_certificate(home: Home, hosts: Sequence[str]) -> Path:
+    """Write key and certificate of the HTTP server into one file and return it."""
+    authority = open_authority(home, datetime.now(UTC))
+    names = list(dict.fromkeys([*filter(None, hosts), *LOOPBACK]))
+    path = home.keys / "http-server.pem"
+    write_durably(
+        path, b"".join(authority.server(names, datetime.now(UTC))), mode=_PRIVATE
+    )
+    return path
+
+
+def _ensure_client(home: Home, path: Path, user: str) -> None:
+    now = datetime.now(UTC)
+    authority = open_authority(home, now)
+    try:
+        authority.verify(path.read_bytes(), now + _RENEW_BEFORE)
+    except (OSError, RefusedError):
+        write_durably(path, b"".join(authority.client(user, now)), mode=_PRIVATE)
+
+
+def _configuration(folder: Path, port: int) -> str:
+    lines = [
+        "# Written by `hub broker config`. Every client shows a certificate.",
+        f"listener {port}",
+        "tls_version tlsv1.2",
+        f"cafile {folder / 'ca.pem'}",
+        f"certfile {folder / 'server.pem'}",
+        f"keyfile {folder / 'server.key'}",
+        f"crlfile {folder / 'crl.pem'}",
+        "require_certificate true",
+        "use_identity_as_username true",
+        "# Ties the session to the certificate: nobody takes over another's.",
+        "use_username_as_clientid true",
+        "allow_anonymous false",
+        f"acl_file {folder / 'acl'}",
+        "# Retained and queued messages survive, but those of the last second.",
+        "persistence true",
+        f"persistence_location {folder / 'data'}/",
+        "autosave_interval 1",
+        "max_inflight_messages 100",
+        "max_queued_messages 10000",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _unwritable(folder: Path, error: OSError) -> HubError:
+    return HubError(
+        "HUB-BROKER-001",
+        f"cannot write to {folder}: {error.strerror or error}",
+        cure="name a folder that you may write with --to",
+    )

@@ -1,0 +1,98 @@
+"""Enrolment tokens and device certificates, in the database.
+
+Plain functions over one connection; the caller owns the transaction. Called by
+:mod:`hub.identity.service`.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from hub.storage.tables import CERTIFICATES, ENROL_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow:
+    """A one-time token: the sha256 of its secret, never the secret."""
+
+    device: str
+    digest: str
+    expires_at: float
+    used_at: float | None
+
+
+def put_token(conn: Connection, row: TokenRow, now: float) -> None:
+    """Store the token of a device; it replaces an earlier one."""
+    conn.execute(delete(ENROL_TOKENS).where(ENROL_TOKENS.c.device == row.device))
+    conn.execute(
+        insert(ENROL_TOKENS).values(
+            device=row.device,
+            digest=row.digest,
+            created_at=now,
+            expires_at=row.expires_at,
+            used_at=row.used_at,
+        )
+    )
+
+
+def get_token(conn: Connection, device: str) -> TokenRow | None:
+    """Return the token of a device, used or not."""
+    found = conn.execute(
+        select(ENROL_TOKENS).where(ENROL_TOKENS.c.device == device)
+    ).one_or_none()
+    if found is None:
+        return None
+    return TokenRow(
+        device=found.device,
+        digest=found.digest,
+        expires_at=found.expires_at,
+        used_at=found.used_at,
+    )
+
+
+def use_token(conn: Connection, device: str, at: float) -> None:
+    """Note that the token of a device was used."""
+    where = ENROL_TOKENS.c.device == device
+    conn.execute(update(ENROL_TOKENS).where(where).values(used_at=at))
+
+
+def drop_token(conn: Connection, device: str) -> None:
+    """Forget the token of a device."""
+    conn.execute(delete(ENROL_TOKENS).where(ENROL_TOKENS.c.device == device))
+
+
+def add_certificate(
+    conn: Connection, serial: str, device: str, *, issued_at: float, expires_at: float
+) -> None:
+    """Remember a certificate that was issued."""
+    conn.execute(
+        insert(CERTIFICATES).values(
+            serial=serial, device=device, issued_at=issued_at, expires_at=expires_at
+        )
+    )
+
+
+def is_valid(conn: Connection, serial: str, device: str) -> bool:
+    """Tell whether the hub issued this certificate and has not revoked it."""
+    found = select(CERTIFICATES.c.serial).where(
+        CERTIFICATES.c.serial == serial,
+        CERTIFICATES.c.device == device,
+        CERTIFICATES.c.revoked_at.is_(None),
+    )
+    return conn.execute(found).one_or_none() is not None
+
+
+def revoke(conn: Connection, device: str, at: float) -> int:
+    """Revoke every certificate of a device; return how many were valid."""
+    where = (CERTIFICATES.c.device == device) & CERTIFICATES.c.revoked_at.is_(None)
+    return conn.execute(
+        update(CERTIFICATES).where(where).values(revoked_at=at)
+    ).rowcount
+
+
+def revoked(conn: Connection, now: float) -> list[tuple[str, float]]:
+    """Return serial and time of what was revoked and has not expired anyway."""
+    found = select(CERTIFICATES.c.serial, CERTIFICATES.c.revoked_at).where(
+        CERTIFICATES.c.revoked_at.is_not(None), CERTIFICATES.c.expires_at > now
+    )
+    return [(row.serial, row.revoked_at) for row in conn.execute(found)]
