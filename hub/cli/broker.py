@@ -6,6 +6,8 @@ import click
 
 from hub.config import Home
 
+MQTT_TLS_PORT = 8883
+
 _TO = click.option(
     "--to",
     "folder",
@@ -23,9 +25,15 @@ def broker() -> None:
 @broker.command("config")
 @_TO
 @click.option("--host", "hosts", multiple=True, help="A name devices connect to.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8883, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Where it listens. Default: broker.port of hub.toml if that has TLS, or 8883.",
+)
 @click.pass_obj
-def config_command(home: Home, folder: Path, hosts: tuple[str, ...], port: int) -> None:
+def config_command(
+    home: Home, folder: Path, hosts: tuple[str, ...], port: int | None
+) -> None:
     """Write mosquitto.conf, access rules, certificates and the revocation list.
 
     What is there is replaced. localhost and 127.0.0.1 are always among the hosts.
@@ -33,7 +41,10 @@ def config_command(home: Home, folder: Path, hosts: tuple[str, ...], port: int) 
     from hub.identity.broker import write_broker
     from hub.service import open_services
 
-    write_broker(folder, open_services(home).identity, hosts, port)
+    services = open_services(home)
+    known = services.config.broker
+    port = port or (known.port if known.tls.enabled else MQTT_TLS_PORT)
+    write_broker(folder, services.identity, hosts, port)
     click.echo(f"wrote {folder}; its owner must be mosquitto's user", err=True)
     click.echo(f"start it with  mosquitto -c {folder / 'mosquitto.conf'}", err=True)
 
