@@ -165,6 +165,10 @@ def recovered(stage: Stage) -> str:
     for release in (FIRST, SECOND):
         for arm in read.ARMS:
             _enough_labels(stage, release, arm, half, half_name=read.SECOND_HALF)
+    require(
+        not read.fired_alerts(stage.engine, STAYS),
+        f"a drift alert in {STAYS}, which never changed arms",
+    )
     before = {a: _accuracy(stage, FIRST, a) for a in read.ARMS}
     after = {a: _accuracy(stage, SECOND, a) for a in read.ARMS}
     require(
