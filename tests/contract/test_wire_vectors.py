@@ -50,6 +50,17 @@ def test_a_control_message_reads_and_writes_as_it_did(path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("path", CONTROL, ids=lambda path: path.stem)
+def test_a_field_of_a_newer_peer_is_ignored(path: Path) -> None:
+    """Every message may grow optional fields without breaking older readers."""
+    kind = KINDS[path.name.split(".")[0]]
+    document = msgspec.json.decode(path.read_bytes())
+
+    newer = msgspec.json.encode({**document, "field_of_tomorrow": [1]})
+
+    assert decode(newer, kind) == decode(path.read_bytes(), kind)
+
+
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_record_reads_and_writes_as_it_did(path: Path) -> None:
     """Every kind of record has a vector that is still understood."""
