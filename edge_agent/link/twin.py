@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from edge_agent.wire.codec import decode, encode
-from edge_agent.wire.control import Ack, Presence, Reported, TufBundle, TufVersions
+from edge_agent.wire.control import Ack, Presence, Reported, TufBundle
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.topics import HUB_TUF, Leaf, leaf
@@ -103,10 +103,3 @@ class Twin:
             return None
         self._complained.discard(topic)
         return message
-
-
-def empty_report(device: str, boot: str, at: float) -> Reported:
-    """Return the twin of a device that runs nothing."""
-    return Reported(
-        device=device, boot=boot, version=0, at=at, release=0, tuf=TufVersions()
-    )

@@ -43,23 +43,3 @@ def total_variation(observed: ArrayLike, expected: ArrayLike) -> float:
     if not n or not m:
         return 0.0
     return float(0.5 * np.abs(p - q).sum())
-
-
-def chi2(observed: ArrayLike, expected: ArrayLike) -> tuple[float, int]:
-    """Two-sample chi-squared statistic over pooled bins.
-
-    Bins that are empty on both sides carry no evidence and are left out.
-
-    Returns:
-        The statistic and its degrees of freedom (0: nothing to compare).
-    """
-    a, b = np.asarray(observed, np.float64), np.asarray(expected, np.float64)
-    n, m = float(a.sum()), float(b.sum())
-    used = (a + b) > 0
-    if not n or not m or used.sum() <= 1:
-        return 0.0, 0
-    a, b = a[used], b[used]
-    pooled = (a + b) / (n + m)
-    stat = ((a - n * pooled) ** 2 / (n * pooled)).sum()
-    stat += ((b - m * pooled) ** 2 / (m * pooled)).sum()
-    return float(stat), int(used.sum()) - 1

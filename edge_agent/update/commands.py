@@ -17,7 +17,6 @@ COMMAND_REFUSED = "command.refused"
 COMMAND_EXPIRED = "command.expired"
 COMMAND_DONE = "command.done"
 LAST_ID = "command_id"
-RETRY_S = 1.0
 
 log = logging.getLogger(__name__)
 

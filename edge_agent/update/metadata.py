@@ -107,11 +107,6 @@ class Trust:
             self._updater.refresh()
 
     @property
-    def has_metadata(self) -> bool:
-        """Whether a bundle was ever accepted."""
-        return bool(self._bundle.files)
-
-    @property
     def versions(self) -> TufVersions:
         """Versions of the trusted metadata (0: none yet)."""
         trusted = self._updater._trusted_set  # noqa: SLF001 - no public way

@@ -22,10 +22,11 @@ from edge_agent.config import (
 from edge_agent.link.birth import describe_device
 from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.session import LinkSession, SessionPorts
-from edge_agent.link.twin import Twin, empty_report
+from edge_agent.link.twin import Twin
 from edge_agent.store.db import DB_FILE, open_or_set_aside
 from edge_agent.store.lock import take_lock
 from edge_agent.store.outbox import Outbox
+from edge_agent.wire.control import Reported
 from edge_agent.wire.records import (
     AnyRecord,
     EventRecord,
@@ -149,7 +150,9 @@ def main(argv: list[str]) -> int:
     session = LinkSession(config, link, twin, clock, boot=boot)
     ports = SessionPorts(
         deliver=lambda _message: None,
-        reported=lambda: empty_report(device, boot, clock.wall()),
+        reported=lambda: Reported(
+            device=device, boot=boot, version=0, at=clock.wall(), release=0
+        ),
     )
     threads = [
         threading.Thread(target=link.run, daemon=True),
