@@ -7,8 +7,9 @@ the bytes of plain JSON. ``lo..hi`` is contiguous within the stream
 one: everything up to it is acknowledged or evicted.
 """
 
+import functools
 import zlib
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import Meta
@@ -70,6 +71,7 @@ class Packed(Message, frozen=True, kw_only=True):
     kinds: Annotated[dict[str, Columns], Meta(max_length=16)]
 
 
+_KINDS = {str(record.__struct_config__.tag): record for record in get_args(AnyRecord)}
 _decode_packed = msgspec.json.Decoder(Packed)
 _decode_row = msgspec.json.Decoder(dict[str, Any])
 _decode_record: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
@@ -154,21 +156,40 @@ def _unpack(data: bytes) -> Packed:
 
 
 def _rows_of(kind: str, columns: Columns) -> Rows:
+    """Check whole columns at once, then build one record a row."""
     if any(len(values) != len(columns.seq) for values in columns.fields.values()):
         raise WireError("WIRE-BATCH-003", f"columns of {kind!r} differ in length")
-    names = list(columns.fields)
-    table = zip(columns.seq, *columns.fields.values(), strict=True)
+    record: type[AnyRecord] | None = _KINDS.get(kind)
+    if record is None:
+        raise WireError("WIRE-BATCH-003", f"there is no kind {kind!r}")
     try:
-        return [
-            (
-                row[0],
-                msgspec.convert(
-                    {"kind": kind, **dict(zip(names, row[1:], strict=True))},
-                    AnyRecord,
-                    builtin_types=(),
-                ),
-            )
-            for row in table
-        ]
+        checked = msgspec.convert(columns.fields, _columns_of(record), builtin_types=())
     except msgspec.MsgspecError as error:
         raise WireError("WIRE-BATCH-003", f"bad {kind!r} record: {error}") from error
+    present = {
+        name: values
+        for name in record.__struct_fields__
+        if (values := getattr(checked, name)) is not msgspec.UNSET
+    }
+    names = tuple(present)
+    return [
+        (seq, record(**dict(zip(names, values, strict=True))))
+        for seq, *values in zip(columns.seq, *present.values(), strict=True)
+    ]
+
+
+@functools.cache
+def _columns_of(record: type[AnyRecord]) -> type[msgspec.Struct]:
+    """Return the struct of a kind's columns: each field a list of that field's type.
+
+    A column may be absent where the field has a default.
+    """
+    fields: list[tuple[str, Any, Any]] = []
+    for field in msgspec.structs.fields(record):
+        values = list[field.type]  # type: ignore[name-defined]
+        fields.append(
+            (field.encode_name, values, msgspec.NODEFAULT)
+            if field.required
+            else (field.encode_name, values | msgspec.UnsetType, msgspec.UNSET)
+        )
+    return msgspec.defstruct(f"{record.__name__}Columns", fields, kw_only=True)
