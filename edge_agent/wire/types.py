@@ -30,7 +30,7 @@ Counts = Annotated[list[Count], Meta(max_length=256)]
 Floats = Annotated[list[float], Meta(max_length=4096)]
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class Message(Struct, frozen=True, kw_only=True, gc=False):
     """A message or a part of one: immutable, keyword-only, tolerant of new fields."""
 
 

@@ -1,5 +1,6 @@
 """``hub export``: the hub's data as one file for analysis."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,11 +20,13 @@ from hub.config import Home
 @json_option
 @click.pass_obj
 def export(home: Home, path: Path, *, as_json: bool) -> None:
-    """Write devices, releases, rollouts, alerts, labels and records to one file."""
-    from hub.export import export_sqlite
+    """Write devices, rollouts, alerts, labels, records and profiles to one file."""
+    from hub.export.file import export_sqlite
+    from hub.monitor.releases import read_reference
     from hub.service import open_services
 
-    counts = export_sqlite(open_services(home).engine, path)
+    engine = open_services(home).engine
+    counts = export_sqlite(engine, path, partial(read_reference, engine, home))
     if as_json:
         print_json(counts)
     else:

@@ -12,6 +12,7 @@ from hub.storage.tables import (
     FEEDBACK,
     JOBS,
     RECORDS,
+    RECORDS_OF_STREAMS,
     ROLLOUTS,
     STREAMS,
 )
@@ -106,7 +107,9 @@ Position = tuple[str, str, str]
 
 def received(engine: Engine, upto: Mapping[Position, int]) -> int:
     """Return how many records of the streams arrived, up to given sequence numbers."""
-    query = select(RECORDS.c.device, RECORDS.c.boot, RECORDS.c.lane, RECORDS.c.seq)
+    query = select(
+        STREAMS.c.device, STREAMS.c.boot, STREAMS.c.lane, RECORDS.c.seq
+    ).select_from(RECORDS_OF_STREAMS)
     with engine.connect() as db:
         return sum(
             seq <= upto.get((device, boot, lane), 0)
@@ -120,7 +123,9 @@ def duplicates(engine: Engine) -> int:
     Compared is the content, not the sequence number: a device that gave one event two
     numbers, or two boots, would show here.
     """
-    query = select(RECORDS.c.device, RECORDS.c.kind, RECORDS.c.body)
+    query = select(STREAMS.c.device, RECORDS.c.kind, RECORDS.c.body).select_from(
+        RECORDS_OF_STREAMS
+    )
     with engine.connect() as db:
         seen = Counter((d, k, body) for d, k, body in db.execute(query))
     return sum(seen.values()) - len(seen)
@@ -137,9 +142,11 @@ def profile_rows(
 ) -> dict[str, int]:
     """Return how many rows of profiles each device has delivered for a release."""
     counts = dict.fromkeys(devices, 0)
-    query = select(
-        RECORDS.c.device, func.json_extract(RECORDS.c.body, "$.profile.rows")
-    ).where(RECORDS.c.kind == "profile", RECORDS.c.release == release)
+    query = (
+        select(STREAMS.c.device, func.json_extract(RECORDS.c.body, "$.profile.rows"))
+        .select_from(RECORDS_OF_STREAMS)
+        .where(RECORDS.c.kind == "profile", RECORDS.c.release == release)
+    )
     with engine.connect() as db:
         for device, rows in db.execute(query):
             counts[device] = counts.get(device, 0) + int(rows)

@@ -4,17 +4,20 @@ The writer thread and ``hub ingest quarantine replay`` both go through here, so 
 replayed is judged and committed exactly as if it had just come.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
 from sqlalchemy import Connection
 
 from edge_agent.wire import topics
-from edge_agent.wire.batch import MAX_COMPRESSED_BYTES, Batch, decode_batch
+from edge_agent.wire.batch import MAX_COMPRESSED_BYTES, Batch, Rows, decode_batch
+from edge_agent.wire.control import Ack
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.topics import Lane
 from hub.ingest.dedupe import advance
 from hub.storage import records
-from hub.storage.records import StreamKey
+from hub.storage.streams import Stream, StreamKey, open_streams, save_streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +39,19 @@ class Poison:
 class Outcome:
     """What a transaction decided; to be published only after its commit."""
 
-    watermarks: dict[StreamKey, int] = field(default_factory=dict)
-    gaps: dict[StreamKey, int] = field(default_factory=dict)
-    asks: dict[StreamKey, int] = field(default_factory=dict)
+    acks: dict[StreamKey, Ack] = field(default_factory=dict)
     rows: int = 0
     redelivered: int = 0
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What a group brought of one stream: rows that are new, and that may not be."""
+
+    fresh: Rows = field(default_factory=list)
+    again: Rows = field(default_factory=list)
+    gap_to: int = 0
+    ask: int = 0
 
 
 def read_batch(topic: str, payload: bytes) -> Arrived | Poison:
@@ -61,27 +72,55 @@ def read_batch(topic: str, payload: bytes) -> Arrived | Poison:
     return Arrived(key=key, batch=batch)
 
 
-def store_batch(
-    connection: Connection, arrived: Arrived, *, at: float, outcome: Outcome
-) -> None:
-    """Insert a batch's rows, received ``at``, and move its stream's watermark."""
-    key, header = arrived.key, arrived.batch.header
-    known = outcome.watermarks.get(key)
-    if known is None:
-        known = records.read_watermark(connection, key)
-    redelivered = records.write_rows(connection, key, arrived.batch.rows, at)
-    new = advance(known, header)
-    records.write_stream(
-        connection,
-        key,
-        watermark=new.watermark,
-        evicted=header.evicted,
-        redelivered=redelivered,
-    )
-    outcome.watermarks[key] = new.watermark
-    if header.ask:
-        outcome.asks[key] = header.ask
+def store_batches(
+    connection: Connection, arrived: Sequence[Arrived], *, at: float
+) -> Outcome:
+    """Insert the rows of batches received ``at``, and move their streams' watermarks.
+
+    Returns:
+        The acknowledgements that hold once the transaction is committed.
+    """
+    streams = open_streams(connection, {one.key for one in arrived})
+    brought = {key: _Rows() for key in streams}
+    for one in arrived:
+        _sort(streams[one.key], brought[one.key], one.batch)
+    fresh = [(streams[key].id, rows.fresh) for key, rows in brought.items()]
+    records.write_rows(connection, fresh, at)
+    outcome = Outcome()
+    for key, rows in brought.items():
+        stream = streams[key]
+        new = records.write_rows(connection, [(stream.id, rows.again)], at)
+        stream.redelivered = len(rows.again) - new
+        outcome.rows += len(rows.fresh) + len(rows.again)
+        outcome.redelivered += stream.redelivered
+        outcome.acks[key] = _ack(key, stream, rows)
+    labels = [(key.device, rows.fresh + rows.again) for key, rows in brought.items()]
+    records.write_labels(connection, labels, at)
+    save_streams(connection, streams.values())
+    return outcome
+
+
+def _sort(stream: Stream, rows: _Rows, batch: Batch) -> None:
+    """Take a batch's rows: above the highest number yet, none can be there."""
+    header = batch.header
+    new = advance(stream.watermark, header)
+    stream.watermark = new.watermark
+    stream.evicted = max(stream.evicted, header.evicted)
+    rows.ask = header.ask or rows.ask
     if new.gap:
-        outcome.gaps[key] = max(outcome.gaps.get(key, 0), header.hi)
-    outcome.rows += len(arrived.batch.rows)
-    outcome.redelivered += redelivered
+        rows.gap_to = max(rows.gap_to, header.hi)
+    known = max(0, min(len(batch.rows), stream.top - header.lo + 1))
+    rows.again += batch.rows[:known]
+    rows.fresh += batch.rows[known:]
+    if batch.rows:
+        stream.top = max(stream.top, header.hi)
+
+
+def _ack(key: StreamKey, stream: Stream, rows: _Rows) -> Ack:
+    return Ack(
+        boot=key.boot,
+        lane=key.lane,
+        upto=stream.watermark,
+        gap=rows.gap_to > stream.watermark,
+        ask=rows.ask or UNSET,
+    )

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from edge_agent.wire.batch import MAX_PLAIN_BYTES, BatchHeader
 from hub.errors import NotFoundError
-from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batch
+from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
 from hub.storage import devices, poison
 from hub.storage.db import transaction
 from hub.storage.poison import CUT_BYTES, PoisonRow
@@ -150,8 +150,7 @@ def _try_again(connection: Connection, row: PoisonRow) -> Replayed:
 
 def _commit(connection: Connection, found: Arrived, received_at: float) -> Outcome:
     """Store a batch as of when it came, so that it falls into the right windows."""
-    outcome = Outcome()
-    store_batch(connection, found, at=received_at, outcome=outcome)
+    outcome = store_batches(connection, [found], at=received_at)
     devices.touch(connection, found.key.device, received_at)
     return outcome
 

@@ -17,17 +17,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
 
-from msgspec import UNSET
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from edge_agent.base.clock import Clock
 from edge_agent.wire import codec, topics
-from edge_agent.wire.control import Ack
 from edge_agent.wire.topics import Leaf
 from hub.config import IngestConfig
-from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batch
-from hub.storage import devices, poison, records
+from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
+from hub.storage import devices, poison
 from hub.storage.db import transaction
 
 log = logging.getLogger(__name__)
@@ -181,41 +179,33 @@ class IngestWriter:
         self.stats.batches += len(group) - unread
         self.stats.rows += outcome.rows
         self.stats.redelivered += outcome.redelivered
-        for key, watermark in outcome.watermarks.items():
-            gap = outcome.gaps.get(key, 0) > watermark
-            ack = Ack(
-                boot=key.boot,
-                lane=key.lane,
-                upto=watermark,
-                gap=gap,
-                ask=outcome.asks.get(key, UNSET),
-            )
+        for key, ack in outcome.acks.items():
             self._publish_ack(topics.leaf(key.device, Leaf.ACK), codec.encode(ack))
 
     def _store(
         self, connection: Connection, group: Sequence[_Message]
     ) -> tuple[Outcome, int]:
         """Write a group; return its outcome and how much old poison was dropped."""
-        outcome = Outcome()
         at = self._clock.wall()
-        offsets: dict[str, float] = {}
+        arrived: list[Arrived] = []
         for message in group:
             found = message.found
-            if isinstance(found, Poison):
-                poison.write_poison(
-                    connection,
-                    message.topic,
-                    message.payload,
-                    reason=found.reason,
-                    at=at,
-                )
+            if isinstance(found, Arrived):
+                arrived.append(found)
                 continue
-            offsets[found.key.device] = at - found.batch.header.wall_at
-            store_batch(connection, found, at=at, outcome=outcome)
-        for device, offset_s in offsets.items():
-            devices.touch(connection, device, at)
-            records.write_clock_offset(connection, device, offset_s)
-        refused = any(isinstance(message.found, Poison) for message in group)
+            poison.write_poison(
+                connection,
+                message.topic,
+                message.payload,
+                reason=found.reason,
+                at=at,
+            )
+        outcome = Outcome()
+        if arrived:
+            outcome = store_batches(connection, arrived, at=at)
+            offsets = {a.key.device: at - a.batch.header.wall_at for a in arrived}
+            devices.note_heard(connection, offsets, at)
+        refused = len(arrived) < len(group)
         return outcome, poison.trim_poison(connection) if refused else 0
 
 

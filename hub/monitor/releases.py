@@ -68,6 +68,21 @@ def read_monitored(engine: Engine, home: Home, release: int) -> MonitoredRelease
     )
 
 
+def read_reference(
+    engine: Engine, home: Home, release: int, sha256: str
+) -> ReferenceProfile | None:
+    """Read the reference profile ``sha256`` of a release; ``None`` if it is gone."""
+    with engine.connect() as connection:
+        row = get_release(connection, release)
+    if row is None or row.manifest.bundle.reference.sha256 != sha256:
+        return None
+    file = row.manifest.bundle.reference
+    try:
+        return _read_reference(home.releases / str(release) / file.name, file)
+    except (OSError, WireError):
+        return None
+
+
 def _read_reference(path: Path, file: FileRef) -> ReferenceProfile:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != file.sha256:

@@ -17,7 +17,7 @@ from hub.storage import releases as release_store
 from hub.storage import rollouts as store
 from hub.storage.devices import DeviceRow
 from hub.storage.rollouts import RolloutDeviceRow, RolloutRow
-from hub.storage.tables import FEEDBACK, RECORDS
+from hub.storage.tables import FEEDBACK, IS_UPDATE, RECORDS, RECORDS_OF_STREAMS, STREAMS
 
 _RECENT_LABELS = 200
 """How many of a device's newest labels tell how good the incumbent is there."""
@@ -82,9 +82,10 @@ def _updates(conn: Connection, given: RolloutDeviceRow) -> list[UpdateRecord]:
     """Return what a device said about the assignment, oldest first."""
     found = (
         select(RECORDS.c.body)
+        .select_from(RECORDS_OF_STREAMS)
         .where(
-            RECORDS.c.kind == "update",
-            RECORDS.c.device == given.device,
+            IS_UPDATE,
+            STREAMS.c.device == given.device,
             RECORDS.c.received_at >= given.assigned_at,
         )
         .order_by(RECORDS.c.received_at, RECORDS.c.seq)

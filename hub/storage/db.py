@@ -8,7 +8,8 @@ away. Every process of the hub opens the database here.
 """
 
 import fcntl
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -17,6 +18,7 @@ from typing import Any
 from sqlalchemy import (
     URL,
     Connection,
+    Dialect,
     Engine,
     Table,
     create_engine,
@@ -30,10 +32,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hub.errors import ConflictError, HubError
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; the one that this version of the hub works with."""
 
+Values = tuple[str | int | float | bool, ...]
+
 _BUSY_TIMEOUT_MS = 15_000
+_CHECKPOINT_PAGES = 4000
+"""16 MiB: pages of an index that many groups touch are written back once."""
 _BEGIN = "shoal_begin"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -82,9 +88,52 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 def insert_new(connection: Connection, table: Table) -> Any:  # noqa: ANN401 - two dialects' types
     """Return an ``INSERT`` for ``table`` that leaves rows which are there alone."""
-    if connection.dialect.name == "postgresql":
+    return _insert_new(connection.dialect, table)
+
+
+def _insert_new(dialect: Dialect, table: Table) -> Any:  # noqa: ANN401 - two dialects' types
+    if dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def insert_many(
+    connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Values]
+) -> int:
+    """Insert many rows, leaving those that are there alone.
+
+    The rows go to the driver as they are, past what SQLAlchemy does to each value of
+    each row (which costs as much as SQLite's own work): give plain Python values.
+
+    Args:
+        connection: Of a :func:`transaction`.
+        table: Where to.
+        names: The columns that ``rows`` have, in the order of the table.
+        rows: One tuple a row.
+
+    Returns:
+        How many were new.
+    """
+    if not rows:
+        return 0
+    statement, positional = _compiled_insert(connection.dialect, table, names)
+    if positional:
+        result = connection.exec_driver_sql(statement, list(rows))
+    else:
+        named = [dict(zip(names, row, strict=True)) for row in rows]
+        result = connection.exec_driver_sql(statement, named)
+    return max(result.rowcount, 0)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_insert(
+    dialect: Dialect, table: Table, names: tuple[str, ...]
+) -> tuple[str, bool]:
+    """Return the text of an insert, and whether its values go by place."""
+    compiled = _insert_new(dialect, table).compile(
+        dialect=dialect, column_keys=list(names)
+    )
+    return str(compiled), compiled.positional
 
 
 def _set_up_sqlite(engine: Engine) -> None:
@@ -98,6 +147,7 @@ def _set_up_sqlite(engine: Engine) -> None:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
+            f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 

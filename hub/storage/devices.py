@@ -4,9 +4,10 @@ Plain functions over one connection; the caller owns the transaction. Called by
 :mod:`hub.devices`, :mod:`hub.rollout`, the ingest writer and the command line.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
 
 from edge_agent.wire import codec
 from edge_agent.wire.control import Presence, Reported
@@ -68,6 +69,36 @@ def touch(conn: Connection, device: str, at: float, cohort: str = "") -> None:
     if cohort:
         values["cohort"] = cohort
     conn.execute(update(DEVICES).where(DEVICES.c.id == device).values(values))
+
+
+def note_heard(conn: Connection, offsets_s: Mapping[str, float], at: float) -> None:
+    """Note that batches of devices came at ``at``; register unknown ones.
+
+    Args:
+        conn: Of a transaction.
+        offsets_s: By device id, how far its wall clock is behind the hub's.
+        at: The hub's wall time.
+    """
+    known = set(
+        conn.scalars(select(DEVICES.c.id).where(DEVICES.c.id.in_(list(offsets_s))))
+    )
+    unknown = [device for device in offsets_s if device not in known]
+    for device in unknown:
+        touch(conn, device, at)
+    conn.execute(
+        update(DEVICES)
+        .where(DEVICES.c.id == bindparam("device"))
+        .values(
+            clock_offset_s=bindparam("offset_s"),
+            last_seen_at=case(
+                (DEVICES.c.last_seen_at < at, at), else_=DEVICES.c.last_seen_at
+            ),
+        ),
+        [
+            {"device": device, "offset_s": offset_s}
+            for device, offset_s in offsets_s.items()
+        ],
+    )
 
 
 def get_device(conn: Connection, device: str) -> DeviceRow | None:

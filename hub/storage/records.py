@@ -1,46 +1,46 @@
-"""Repository of what devices send: records, streams, feedback.
+"""Repository of what devices send: records and labels.
 
 Rows are inserted once and never changed. ``id`` is the order of commit (there is one
 writer), so readers go on from the last ``id`` that they saw.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, TextClause, func, select
 
 from edge_agent.wire.batch import Rows, encode_record
 from edge_agent.wire.records import (
     AnyRecord,
+    EventRecord,
     FeedbackRecord,
-    HealthRecord,
     ProfileRecord,
     SampleRecord,
-    UpdateRecord,
 )
-from edge_agent.wire.topics import Lane
-from hub.storage.db import insert_new
-from hub.storage.tables import DEVICES, FEEDBACK, RECORDS, STREAMS
+from hub.storage.db import Values, insert_many
+from hub.storage.tables import (
+    FEEDBACK,
+    IS_PROFILE,
+    IS_SAMPLE,
+    RECORDS,
+    RECORDS_OF_STREAMS,
+    STREAMS,
+)
 
-_WITH_RELEASE = (
-    ProfileRecord,
-    HealthRecord,
-    FeedbackRecord,
-    UpdateRecord,
-    SampleRecord,
+_RECORD = ("stream", "seq", "kind", "at", "received_at", "release", "body")
+_FEEDBACK = (
+    "device",
+    "sample_id",
+    "release",
+    "predicted",
+    "label",
+    "correct",
+    "predicted_at",
+    "received_at",
 )
 _decode_profile = msgspec.json.Decoder(ProfileRecord)
 _decode_sample = msgspec.json.Decoder(SampleRecord)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamKey:
-    """Whose records these are: a device, one start of it, one lane."""
-
-    device: str
-    boot: str
-    lane: Lane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,71 +75,29 @@ class StoredSample:
     record: SampleRecord
 
 
-def read_watermark(connection: Connection, key: StreamKey) -> int:
-    """Return up to where a stream is complete; 0 for a new one."""
-    found = connection.scalar(
-        select(STREAMS.c.watermark).where(*_is_stream(key)),
-    )
-    return found or 0
-
-
-def write_stream(
-    connection: Connection,
-    key: StreamKey,
-    *,
-    watermark: int,
-    evicted: int,
-    redelivered: int,
-) -> None:
-    """Set a stream's watermark and add to its redelivered rows.
-
-    The count of evictions only rises: a batch that comes late tells an older one.
-    """
-    connection.execute(
-        insert_new(connection, STREAMS).values(
-            device=key.device, boot=key.boot, lane=str(key.lane), watermark=0
-        )
-    )
-    connection.execute(
-        update(STREAMS)
-        .where(*_is_stream(key))
-        .values(
-            watermark=watermark,
-            evicted=case(
-                (STREAMS.c.evicted < evicted, evicted), else_=STREAMS.c.evicted
-            ),
-            redelivered=STREAMS.c.redelivered + redelivered,
-        )
-    )
-
-
-def write_rows(connection: Connection, key: StreamKey, rows: Rows, at: float) -> int:
-    """Insert the rows that are new.
+def write_rows(
+    connection: Connection, brought: Iterable[tuple[int, Rows]], at: float
+) -> int:
+    """Insert rows received ``at``, given with the numbers of their streams.
 
     Returns:
-        How many of them were there already.
+        How many were new.
     """
-    if not rows:
-        return 0
-    result = connection.execute(
-        insert_new(connection, RECORDS).execution_options(preserve_rowcount=True),
-        [_as_row(key, seq, record, at) for seq, record in rows],
-    )
+    values = [_as_row(stream, *row, at) for stream, rows in brought for row in rows]
+    return insert_many(connection, RECORDS, _RECORD, values)
+
+
+def write_labels(
+    connection: Connection, brought: Iterable[tuple[str, Rows]], at: float
+) -> None:
+    """Insert the labels among devices' rows that no prediction has yet."""
     labels = [
-        _as_feedback(key.device, record, at)
+        _as_label(device, record, at)
+        for device, rows in brought
         for _, record in rows
         if isinstance(record, FeedbackRecord)
     ]
-    if labels:
-        connection.execute(insert_new(connection, FEEDBACK), labels)
-    return len(rows) - max(result.rowcount, 0)
-
-
-def write_clock_offset(connection: Connection, device: str, offset_s: float) -> None:
-    """Keep how far a device's wall clock is behind the hub's."""
-    connection.execute(
-        update(DEVICES).where(DEVICES.c.id == device).values(clock_offset_s=offset_s)
-    )
+    insert_many(connection, FEEDBACK, _FEEDBACK, labels)
 
 
 def read_profiles(
@@ -149,13 +107,14 @@ def read_profiles(
     rows = connection.execute(
         select(
             RECORDS.c.id,
-            RECORDS.c.device,
-            RECORDS.c.boot,
+            STREAMS.c.device,
+            STREAMS.c.boot,
             RECORDS.c.seq,
             RECORDS.c.received_at,
             RECORDS.c.body,
         )
-        .where(RECORDS.c.kind == "profile", RECORDS.c.id > after)
+        .select_from(RECORDS_OF_STREAMS)
+        .where(IS_PROFILE, RECORDS.c.id > after)
         .order_by(RECORDS.c.id)
         .limit(limit)
     )
@@ -197,7 +156,8 @@ def read_samples(
 ) -> Iterator[StoredSample]:
     """Yield the labelled raw samples of devices received at ``since`` or later."""
     rows = connection.execute(
-        select(RECORDS.c.device, RECORDS.c.body)
+        select(STREAMS.c.device, RECORDS.c.body)
+        .select_from(RECORDS_OF_STREAMS)
         .where(*_are_samples(devices, since))
         .order_by(RECORDS.c.id)
     )
@@ -211,54 +171,43 @@ def count_samples(connection: Connection, devices: Sequence[str], since: float) 
     """Return how many raw samples of devices were received at ``since`` or later."""
     where = _are_samples(devices, since)
     return (
-        connection.scalar(select(func.count()).select_from(RECORDS).where(*where)) or 0
+        connection.scalar(
+            select(func.count()).select_from(RECORDS_OF_STREAMS).where(*where)
+        )
+        or 0
     )
 
 
 def _are_samples(
     devices: Sequence[str], since: float
-) -> tuple[ColumnElement[bool], ...]:
+) -> tuple[ColumnElement[bool] | TextClause, ...]:
     return (
-        RECORDS.c.kind == "sample",
-        RECORDS.c.device.in_(devices),
+        IS_SAMPLE,
+        STREAMS.c.device.in_(devices),
         RECORDS.c.received_at >= since,
     )
 
 
-def _is_stream(key: StreamKey) -> tuple[ColumnElement[bool], ...]:
+def _as_row(stream: int, seq: int, record: AnyRecord, at: float) -> Values:
     return (
-        STREAMS.c.device == key.device,
-        STREAMS.c.boot == key.boot,
-        STREAMS.c.lane == str(key.lane),
+        stream,
+        seq,
+        str(record.__struct_config__.tag),
+        record.at,
+        at,
+        0 if isinstance(record, EventRecord) else record.release,
+        encode_record(record).decode(),
     )
 
 
-def _as_row(
-    key: StreamKey, seq: int, record: AnyRecord, at: float
-) -> dict[str, str | int | float]:
-    return {
-        "device": key.device,
-        "boot": key.boot,
-        "lane": str(key.lane),
-        "seq": seq,
-        "kind": str(record.__struct_config__.tag),
-        "at": record.at,
-        "received_at": at,
-        "release": record.release if isinstance(record, _WITH_RELEASE) else 0,
-        "body": encode_record(record).decode(),
-    }
-
-
-def _as_feedback(
-    device: str, record: FeedbackRecord, at: float
-) -> dict[str, str | int | float | bool]:
-    return {
-        "device": device,
-        "sample_id": record.sample_id,
-        "release": record.release,
-        "predicted": record.predicted,
-        "label": record.label,
-        "correct": record.correct,
-        "predicted_at": record.predicted_at,
-        "received_at": at,
-    }
+def _as_label(device: str, record: FeedbackRecord, at: float) -> Values:
+    return (
+        device,
+        record.sample_id,
+        record.release,
+        record.predicted,
+        record.label,
+        record.correct,
+        record.predicted_at,
+        at,
+    )

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData()
@@ -65,32 +66,51 @@ COMMANDS = Table(
 STREAMS = Table(
     "streams",
     METADATA,
-    Column("device", String(64), primary_key=True),
-    Column("boot", String(16), primary_key=True),
-    Column("lane", String(16), primary_key=True),
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("device", String(64), nullable=False),
+    Column("boot", String(16), nullable=False),
+    Column("lane", String(16), nullable=False),
     Column("watermark", BigInteger, nullable=False),
+    Column("top", BigInteger, nullable=False),  # highest number committed
     Column("evicted", Integer, nullable=False, default=0),
     Column("redelivered", Integer, nullable=False, default=0),
+    UniqueConstraint("device", "boot", "lane", name="streams_once"),
+    sqlite_autoincrement=True,
 )
 
+# Written out, not bound: SQLite uses a partial index only where it sees the values.
+IS_PROFILE = text("kind = 'profile'")
+IS_UPDATE = text("kind = 'update'")
+IS_SAMPLE = text("kind = 'sample'")
+_IS_EITHER = text("kind = 'update' OR kind = 'sample'")
+
+# Half of the cost of an insert is indexes. So a stream is a number, not a foreign key,
+# and only the kinds that are searched by device are in the index for that.
 RECORDS = Table(
     "records",
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=True),  # order of commit
-    Column("device", String(64), nullable=False),
-    Column("boot", String(16), nullable=False),
-    Column("lane", String(16), nullable=False),
+    Column("stream", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("kind", String(16), nullable=False),
     Column("at", Float, nullable=False),
     Column("received_at", Float, nullable=False),
     Column("release", Integer, nullable=False, default=0),
     Column("body", Text, nullable=False),  # one of wire.records
-    UniqueConstraint("device", "boot", "lane", "seq", name="records_once"),
-    Index("records_by_kind", "kind", "device", "at"),
-    Index("records_in_order", "kind", "id"),
+    UniqueConstraint("stream", "seq", name="records_of_stream"),
+    Index(
+        "records_by_stream",
+        "stream",
+        "received_at",
+        sqlite_where=_IS_EITHER,
+        postgresql_where=_IS_EITHER,
+    ),
+    Index(
+        "records_profiles", "id", sqlite_where=IS_PROFILE, postgresql_where=IS_PROFILE
+    ),
     sqlite_autoincrement=True,
 )
+RECORDS_OF_STREAMS = RECORDS.join(STREAMS, STREAMS.c.id == RECORDS.c.stream)
 
 FEEDBACK = Table(
     "feedback",

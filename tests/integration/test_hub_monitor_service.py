@@ -31,12 +31,12 @@ from hub.alerts.service import list_incidents
 from hub.config import Home, HubConfig, MonitorConfig
 from hub.monitor.calibrate import calibrate
 from hub.monitor.service import MonitorService
-from hub.storage import records
 from hub.storage.alerts import AlertRow
 from hub.storage.db import open_database, transaction
-from hub.storage.records import StreamKey
 from hub.storage.releases import ReleaseRow, insert_release
+from hub.storage.streams import StreamKey
 from hub.storage.tables import DEVICES
+from tests.hub_records import plant
 
 BOOT = "0123456789abcdef"
 DEVICES_B = [f"b-{i}" for i in range(4)]
@@ -110,7 +110,7 @@ class Rig:
         seq = self.seqs[device] = self.seqs.get(device, 0) + 1
         key = StreamKey(device=device, boot=BOOT, lane=Lane.METRIC)
         with transaction(self.engine) as connection:
-            records.write_rows(connection, key, [(seq, record)], self.clock.now)
+            plant(connection, key, [(seq, record)], self.clock.now)
 
     def tick(self, wait_s: float = 1.0) -> list[AlertRow]:
         """Let time pass, tick, and return all incidents."""

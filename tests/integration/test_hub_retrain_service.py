@@ -30,13 +30,13 @@ from hub.config import Home, HubConfig, RetrainConfig
 from hub.errors import ConflictError, NotFoundError
 from hub.retrain.runner import JobRunner
 from hub.retrain.service import RetrainService
-from hub.storage import records
 from hub.storage.alerts import AlertRow, insert_alert
 from hub.storage.db import open_database, transaction
 from hub.storage.jobs import JobKind, JobRow, JobState
-from hub.storage.records import StreamKey
 from hub.storage.releases import ReleaseRow, insert_release
+from hub.storage.streams import StreamKey
 from hub.storage.tables import ROLLOUTS
+from tests.hub_records import plant
 
 CONFIG = HubConfig(retrain=RetrainConfig(min_samples=4, max_samples_per_device=2))
 FILE = FileRef(name="x", sha256="0" * 64, bytes=0)
@@ -159,7 +159,7 @@ class Rig:
         ]
         key = StreamKey(device=device, boot="0" * 16, lane=Lane.SAMPLE)
         with transaction(self.engine) as connection:
-            records.write_rows(connection, key, list(rows), SystemClock().wall())
+            plant(connection, key, list(rows), SystemClock().wall())
 
     def tick_until_ended(self) -> JobRow:
         """Tick until the newest job has ended."""

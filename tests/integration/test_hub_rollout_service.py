@@ -19,10 +19,11 @@ from hub.home import create_home
 from hub.releases.signer import Signer
 from hub.service import Services, open_services
 from hub.storage import devices as device_store
-from hub.storage import records, rollouts
+from hub.storage import rollouts
 from hub.storage.db import transaction
-from hub.storage.records import StreamKey
+from hub.storage.streams import StreamKey
 from tests.hub_bundle import make_bundle
+from tests.hub_records import plant
 
 BOOT = "00000000000000aa"
 
@@ -105,7 +106,7 @@ class Fleet:
         key = StreamKey(device=name, boot=BOOT, lane=Lane.STATE)
         with transaction(self.services.engine) as conn:
             rows = [(self._seq, decode_record(data))]
-            records.write_rows(conn, key, rows, self.services.clock.wall())
+            plant(conn, key, rows, self.services.clock.wall())
 
     def told(self, release: int) -> set[str]:
         """Return the devices whose newest assignment is this release."""

@@ -1,0 +1,1 @@
+"""The analysis export: one SQLite file with everything that people ask about."""
