@@ -7,15 +7,16 @@ call and again after a failure; not thread-safe.
 import socket
 import time
 from pathlib import Path
-from typing import Self, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from edge_agent.errors import AgentError, SampleRejectedError, WorkerError
 from edge_agent.serve import protocol as p
 from edge_agent.serve.server import read_frame
 from edge_agent.serve.socket_path import socket_address
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 UNREACHABLE = "AGENT-WORKER-001"
 """Code of the error of a worker that cannot be reached or is silent."""
@@ -51,12 +52,14 @@ class Client:
             self._socket.close()
             self._socket = None
 
-    def infer(self, sample_id: str, sample: NDArray[np.float32]) -> p.Prediction:
+    def infer(self, sample_id: str, sample: "NDArray[np.float32]") -> p.Prediction:
         """Predict one sample.
 
         Raises:
             SampleRejectedError: The sample fails a quality check.
         """
+        import numpy as np
+
         data = np.ascontiguousarray(sample, "<f4").tobytes()
         request = p.Infer(sample_id=sample_id, shape=list(sample.shape))
         return self._call(request, p.Prediction, data)

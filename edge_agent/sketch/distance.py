@@ -1,6 +1,6 @@
-"""Distances between two count vectors over the same bins. Pure functions.
+"""Distance between two count vectors over the same bins. Pure.
 
-All take finite samples on both sides into account: a reference is a sample too.
+It takes finite samples on both sides into account: a reference is a sample too.
 """
 
 import numpy as np
@@ -31,15 +31,3 @@ def psi(observed: ArrayLike, expected: ArrayLike) -> float:
         return 0.0
     raw = float(((p - q) * np.log(p / q)).sum())
     return max(0.0, raw - (len(p) - 1) * (1 / n + 1 / m))
-
-
-def total_variation(observed: ArrayLike, expected: ArrayLike) -> float:
-    """Total variation distance: half the sum of absolute differences, 0 to 1.
-
-    Returns 0 where either side is empty.
-    """
-    p, n = _shares(observed, 0.0) if np.sum(observed) else (np.zeros(1), 0.0)
-    q, m = _shares(expected, 0.0) if np.sum(expected) else (np.zeros(1), 0.0)
-    if not n or not m:
-        return 0.0
-    return float(0.5 * np.abs(p - q).sum())

@@ -10,7 +10,7 @@ absolute limits count.
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
-from edge_agent.sketch.distance import total_variation
+from edge_agent.sketch.variation import total_variation
 from edge_agent.store.slots import Figures
 from edge_agent.wire.control import ProbationPolicy
 

@@ -63,3 +63,17 @@ def test_the_agents_command_line_works_there(device: Path) -> None:
     """Help of every command needs nothing that is not installed."""
     assert "run" in run(device / "edge-agent", "--help")
     assert "--config" in run(device / "edge-agent", "run", "--help")
+
+
+@pytest.mark.timeout(600)
+def test_the_supervisor_needs_neither_numpy_nor_an_http_client_to_run(
+    device: Path,
+) -> None:
+    """What only the worker or a download needs is no part of its memory."""
+    loaded = run(
+        device / "python",
+        "-c",
+        "import sys, edge_agent.supervisor; print(*sys.modules)",
+    )
+
+    assert not {"numpy", "httpx", "ai_edge_litert", "click"} & set(loaded.split())

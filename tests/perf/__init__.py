@@ -1,0 +1,1 @@
+"""What Shoal costs, as ratios against a baseline of the same run: ``scripts/bench``."""
