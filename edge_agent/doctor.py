@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
+from edge_agent.base.clock import EARLIEST_WALL
 from edge_agent.config import AgentConfig
 from edge_agent.errors import LinkError
 from edge_agent.link.mqtt import refuse_plaintext
 
 MIN_FREE_BYTES = 64 << 20
-EARLIEST_WALL = 1_735_689_600.0  # 2025-01-01: no clock of ours is before its release
 CONNECT_S = 3.0
 IMPORT_S = 60.0
 

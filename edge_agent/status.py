@@ -11,6 +11,7 @@ from edge_agent.base.exit_codes import ExitCode
 from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, WorkerError
 from edge_agent.heartbeat import SOCKET_FILE, WorkerPort
+from edge_agent.link.meter import BULK_WAITS, RATE_WAITS
 from edge_agent.link.session import LINK_STATE
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.lock import is_locked
@@ -41,6 +42,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: tuple[int, ...]
     code: str
     detail: str
+    bulk_waits: bool
+    """Only ``relay.always_lanes`` are sent now: metered, or outside the windows."""
+    rate_waits: int
+    """How often ``relay.max_bytes_per_s`` made a lane wait since the last start."""
     pending: dict[str, int]
     evicted: dict[str, int]
 
@@ -55,12 +60,18 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
             f"slots        active {self.active}, previous {self.previous}",
             f"update       {self.phase}, assignment {self.assignment_seq}",
             f"outbox       {waiting or 'empty'}",
+            f"relay        {self._relay()}",
         ]
         if self.code:
             lines.append(f"last failure {self.code}: {self.detail}")
         if self.quarantined:
             lines.append(f"quarantined  {', '.join(map(str, self.quarantined))}")
         return lines
+
+    def _relay(self) -> str:
+        lanes = "bulk lanes wait" if self.bulk_waits else "all lanes go"
+        times = f", rate cap made them wait {self.rate_waits} times"
+        return lanes + (times if self.rate_waits else "")
 
 
 class OutboxReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +107,8 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
     try:
         slots = store.read()
         link_up = store.read_number(LINK_STATE) > 0
+        bulk_waits = store.read_number(BULK_WAITS) > 0
+        rate_waits = int(store.read_number(RATE_WAITS))
     finally:
         store.close()
     lanes = read_outbox(config, config_path).lanes
@@ -121,6 +134,8 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         quarantined=slots.quarantined,
         code=slots.code,
         detail=slots.detail,
+        bulk_waits=running and bulk_waits,
+        rate_waits=rate_waits if running else 0,
         pending={lane: stats.pending for lane, stats in lanes.items()},
         evicted={lane: stats.evicted for lane, stats in lanes.items()},
     )

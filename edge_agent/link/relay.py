@@ -4,6 +4,7 @@ It decides what to send next and when to send again. Invariants: a record is del
 only on an acknowledgement; batches are contiguous runs of one stream; at most
 ``WINDOW`` batches of a stream are unacknowledged; lanes go by priority, oldest boot
 first; a batch is not sent again while an acknowledgement may still be under way.
+``pacing`` says which lanes may go, and how fast; alerts never wait for the rate.
 
 Where it cannot know what arrived (an older boot's stream, a new session, silence), or
 whether a hub listens (nothing was heard of it in this session), it *asks* before it
@@ -20,6 +21,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from edge_agent.base.clock import Clock
+from edge_agent.config import RelayConfig
+from edge_agent.link.pacing import Pace
 from edge_agent.link.port import Link
 from edge_agent.store.outbox import Outbox, Stream
 from edge_agent.wire.batch import BatchHeader, encode_batch
@@ -29,7 +32,6 @@ from edge_agent.wire.topics import Lane, up
 RELAY_ASKED = "relay.asked"
 RELAY_REWOUND = "relay.rewound"
 MAX_RECORDS = 64
-MAX_BYTES = 256 * 1024
 WINDOW = 4
 REWIND_PAUSE_S = 0.5
 ASK_AGAIN_S = 1.0
@@ -86,6 +88,8 @@ class Relay:
         self._link = link
         self._clock = clock
         self._resend_after_s = resend_after_s
+        self.pace = Pace(RelayConfig())
+        """Which lanes may go, and how fast; at first all at once."""
         self._cursors: dict[tuple[str, Lane], _Cursor] = {}
         self._heard = False
 
@@ -133,11 +137,21 @@ class Relay:
         for key in self._cursors.keys() - held:
             del self._cursors[key]
         for stream in streams:
+            if stream.lane not in self.pace.lanes:
+                continue
             count, refused = self._pump_stream(stream)
             sent += count
             if refused:
                 break
         return sent
+
+    def may_drain(self) -> bool:
+        """Whether anything is held of a lane that may be sent now.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        return any(s.lane in self.pace.lanes for s in self._outbox.streams())
 
     def _pump_stream(self, stream: Stream) -> tuple[int, bool]:
         cursor = self._cursor(stream)
@@ -154,12 +168,14 @@ class Relay:
         cursor.sent = max(cursor.sent, stream.lowest - 1)
         count = 0
         while len(cursor.flying) < WINDOW and cursor.sent < stream.last_seq:
+            if not self.pace.may_send(stream.lane, now):
+                return count, True
             rows = self._outbox.read(
                 stream.boot,
                 stream.lane,
                 cursor.sent,
                 max_records=MAX_RECORDS,
-                max_bytes=MAX_BYTES,
+                max_bytes=self.pace.max_batch_bytes,
             )
             if not rows or rows[0][0] != cursor.sent + 1:
                 break  # evicted since; the next pump sees the new lowest
@@ -185,6 +201,8 @@ class Relay:
         """Ask how far the hub is, if it is time; the answer is an acknowledgement."""
         if now < cursor.ask_at:
             return 0, False
+        if not self.pace.may_send(stream.lane, now):
+            return 0, True
         if not self._publish(stream, [], ask=cursor.asking):
             return 0, True
         log.debug(RELAY_ASKED, extra={"lane": stream.lane.value})
@@ -207,7 +225,11 @@ class Relay:
             mono_s=self._clock.mono(),
         )
         payload = encode_batch(header, rows)
-        return self._link.publish(up(self._device, stream.lane), payload)
+        topic = up(self._device, stream.lane)
+        if not self._link.publish(topic, payload):
+            return False
+        self.pace.charge(len(topic) + len(payload), self._clock.mono())
+        return True
 
     def _rewind(self, cursor: _Cursor, lane: Lane) -> None:
         now = self._clock.mono()

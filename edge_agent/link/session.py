@@ -14,6 +14,7 @@ from pathlib import Path
 from edge_agent.base.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import StoreError
+from edge_agent.link.meter import Meter
 from edge_agent.link.port import Down, Link, Received, Up
 from edge_agent.link.relay import Relay
 from edge_agent.link.twin import CommandReceived, Desired, Twin
@@ -74,6 +75,7 @@ class LinkSession:
         """
         outbox = Outbox(database, self._boot, self._config.outbox)
         slots = SlotStore(database)
+        meter = Meter(self._config.relay, database.parent, self._clock)
         relay = Relay(
             self._config.device.id,
             outbox,
@@ -81,13 +83,15 @@ class LinkSession:
             self._clock,
             resend_after_s=self._config.outbox.resend_after_s,
         )
+        relay.pace = meter.pace
         deadline = float("inf")
         while self._clock.mono() < deadline:
             try:
+                meter.look(slots)
                 self._once(relay, slots, ports)
                 if self._leave.is_set():
                     deadline = min(deadline, self._clock.mono() + DRAIN_S)
-                    if not self._link.connected or not outbox.streams():
+                    if not self._link.connected or not relay.may_drain():
                         break
             except StoreError as error:
                 log.warning(STORE_FAILED, extra={"error": str(error)})
