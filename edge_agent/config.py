@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 from msgspec.structs import replace
 
+from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import DeviceId, Labels, Name, Strict
@@ -40,11 +41,13 @@ class TlsConfig(Strict, frozen=True, kw_only=True):
 class BrokerConfig(Strict, frozen=True, kw_only=True):
     """The MQTT broker. Plaintext is for loopback only, unless ``allow_plaintext``.
 
-    With ``tls.enabled`` it may be anywhere.
+    With ``tls.enabled`` it may be anywhere. ``protocol`` is the MQTT version: ``auto``
+    is 5 where the broker knows it, else 3.1.1.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
+    protocol: VersionSetting = "auto"
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     allow_plaintext: bool = False
     tls: TlsConfig = TlsConfig()

@@ -12,7 +12,7 @@ from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, WorkerError
 from edge_agent.heartbeat import SOCKET_FILE, WorkerPort
 from edge_agent.link.meter import BULK_WAITS, RATE_WAITS
-from edge_agent.link.session import LINK_STATE
+from edge_agent.link.session import LEVELS, LINK_LEVEL, LINK_STATE
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.lock import is_locked
 from edge_agent.store.outbox import LaneStats, Outbox, Produced
@@ -31,6 +31,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     running: bool
     link: str
+    mqtt: str
+    """MQTT version of the present or last connection; empty: there was none."""
     answering: int
     """Release that answers requests now; 0: none, or the worker does not answer."""
     sha256: str
@@ -55,7 +57,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         lines = [
             f"device       {self.device}",
             f"agent        {'running' if self.running else 'stopped'}",
-            f"link         {self.link}",
+            f"link         {self.link}{self.mqtt and f', MQTT {self.mqtt}'}",
             f"answering    {_release(self.answering)} {self.sha256[:12]}".rstrip(),
             f"slots        active {self.active}, previous {self.previous}",
             f"update       {self.phase}, assignment {self.assignment_seq}",
@@ -107,6 +109,7 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
     try:
         slots = store.read()
         link_up = store.read_number(LINK_STATE) > 0
+        level = store.read_number(LINK_LEVEL)
         bulk_waits = store.read_number(BULK_WAITS) > 0
         rate_waits = int(store.read_number(RATE_WAITS))
     finally:
@@ -124,6 +127,7 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         device=config.device.id,
         running=running,
         link=link,
+        mqtt=version_of(level),
         answering=worker.loaded.release,
         sha256=worker.loaded.sha256,
         active=slots.active,
@@ -170,6 +174,26 @@ def database_path(config: AgentConfig, config_path: Path) -> Path:
             cure="start the agent once: edge-agent run",
         )
     return path
+
+
+def version_of(level: float) -> str:
+    """Return the MQTT version that CONNECT calls ``level``; empty: no such."""
+    return next((name for name, of in LEVELS.items() if of == level), "")
+
+
+def last_version(database: Path) -> str:
+    """Return the MQTT version that the agent spoke last; empty: none yet.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
+    if not database.exists():
+        return ""
+    store = SlotStore(database)
+    try:
+        return version_of(store.read_number(LINK_LEVEL))
+    finally:
+        store.close()
 
 
 def _release(number: int) -> str:

@@ -1,14 +1,17 @@
 """What is sent under a cap stays under it, and is all sent in the end."""
 
+import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.base.mqtt_version import Limits
 from edge_agent.config import OutboxConfig, RelayConfig
 from edge_agent.link.pacing import BURST_S, Pace
-from edge_agent.link.relay import Relay
+from edge_agent.link.relay import RELAY_BLOCKED, Relay
 from edge_agent.store.outbox import Outbox
 from edge_agent.wire.batch import decode_batch
 from edge_agent.wire.records import EventRecord, HealthRecord
@@ -78,4 +81,57 @@ def test_an_alert_overtakes_what_the_cap_and_the_hours_hold(tmp_path: Path) -> N
     assert len(hub.records(Lane.ALERT)) == 1
     assert hub.records(Lane.METRIC) == []
     assert not relay.may_drain()
+    outbox.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(packet=st.integers(500, 4000), amount=st.integers(1, 300))
+def test_batches_fit_the_brokers_packets_and_all_arrive(
+    packet: int, amount: int
+) -> None:
+    """However small its packets, what fits as one record arrives, and in order."""
+    with TemporaryDirectory() as folder:
+        outbox = Outbox(Path(folder) / "agent.db", BOOT, OutboxConfig())
+        link, clock, hub = ScriptedLink(), FakeClock(), ModelHub()
+        link.limits = Limits(packet_bytes=packet)
+        relay = Relay("d1", outbox, link, clock, resend_after_s=1e6)
+        outbox.append([health(n) for n in range(amount)])
+        for _ in range(amount + 2):
+            relay.pump()
+            for topic, payload in link.sent:
+                assert link.limits.fits(topic, payload)
+                relay.on_ack(hub.take(decode_batch(payload)))
+            link.sent.clear()
+        assert [r.at for r in hub.records(Lane.METRIC)] == list(range(amount))
+        outbox.close()
+
+
+def test_one_record_that_is_too_large_blocks_its_lane_only_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is kept, other lanes go on, and it goes when the broker takes more."""
+    outbox = Outbox(tmp_path / "agent.db", BOOT, OutboxConfig())
+    link, clock, hub = ScriptedLink(), FakeClock(), ModelHub()
+    relay = Relay("d1", outbox, link, clock, resend_after_s=5.0)
+    text = random.Random(1).randbytes(450).hex()
+    large = EventRecord(at=1.0, code="AGENT-X-001", severity="info", text=text)
+    outbox.append([large, health(1)])
+
+    def turns() -> None:
+        for _ in range(4):
+            relay.pump()
+            for _, payload in link.sent:
+                relay.on_ack(hub.take(decode_batch(payload)))
+            link.sent.clear()
+            clock.now += 5.0
+
+    link.limits = Limits(packet_bytes=500)
+    turns()
+    said = [r for r in caplog.records if r.getMessage() == RELAY_BLOCKED]
+    assert len(said) == 1
+    assert hub.records(Lane.ALERT) == []
+    assert len(hub.records(Lane.METRIC)) == 1
+    link.limits = Limits()
+    turns()
+    assert len(hub.records(Lane.ALERT)) == 1
     outbox.close()
