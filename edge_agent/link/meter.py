@@ -4,12 +4,14 @@ The integrator's word that the network is metered now is a file, ``metered`` in 
 state folder: while it is there, only ``relay.always_lanes`` are sent.
 """
 
+import contextlib
 import logging
 import time
 from pathlib import Path
 
 from edge_agent.base.clock import Clock
 from edge_agent.config import RelayConfig
+from edge_agent.errors import StoreError
 from edge_agent.link.pacing import ALL_LANES, Moment, Pace, decide_lanes
 from edge_agent.store.slots import SlotStore
 from edge_agent.wire.topics import Lane
@@ -42,8 +44,8 @@ class Meter:
     def look(self, slots: SlotStore) -> None:
         """Decide anew which lanes may go, if it is time, and note what changed.
 
-        Raises:
-            StoreError: It could not be noted; the pace is decided all the same.
+        What cannot be noted, because the disk is full, is tried again at the next
+        look: the relay must not stand still for a figure.
         """
         now = self._clock.mono()
         if now < self._look_at:
@@ -76,5 +78,6 @@ class Meter:
     def _note(self, slots: SlotStore, key: str, value: float) -> None:
         if self._noted.get(key) == value:
             return
-        slots.write_number(key, value)
-        self._noted[key] = value
+        with contextlib.suppress(StoreError):
+            slots.write_number(key, value)
+            self._noted[key] = value

@@ -1,5 +1,7 @@
 """What ``edge-agent status`` is told of the relay's pace, over a real database."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 from edge_agent.config import RelayConfig
@@ -74,4 +76,23 @@ def test_a_count_is_noted_once_a_minute(tmp_path: Path) -> None:
     meter.look(slots)
 
     assert (early, slots.read_number(RATE_WAITS)) == (0.0, 1.0)
+    slots.close()
+
+
+def test_a_figure_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    """The pace is decided on a database that refuses writes, and noted later."""
+    path = tmp_path / "agent.db"
+    slots, clock = SlotStore(path), FakeClock()
+    clock.now = NOON
+    meter = Meter(RelayConfig(), tmp_path, clock)
+    (tmp_path / METERED_FILE).touch()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("ALTER TABLE meta RENAME TO away")
+        meter.look(slots)
+        assert meter.pace.lanes == {Lane.ALERT, Lane.STATE}
+        other.execute("ALTER TABLE away RENAME TO meta")
+    clock.now += LOOK_S
+    meter.look(slots)
+
+    assert slots.read_number(BULK_WAITS) == 1.0
     slots.close()
