@@ -4,9 +4,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 from msgspec.structs import replace
 
+from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import DeviceId, Labels, Name, Strict
@@ -15,6 +16,8 @@ CA_FILE, CERT_FILE, KEY_FILE = "ca.pem", "device.pem", "device.key"
 
 Bytes = Annotated[int, Meta(ge=4096)]
 Positive = Annotated[float, Meta(gt=0)]
+_HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+Window = Annotated[str, Meta(pattern=f"^{_HOUR}-({_HOUR}|24:00)$")]
 
 
 class DeviceConfig(Strict, frozen=True, kw_only=True):
@@ -38,11 +41,13 @@ class TlsConfig(Strict, frozen=True, kw_only=True):
 class BrokerConfig(Strict, frozen=True, kw_only=True):
     """The MQTT broker. Plaintext is for loopback only, unless ``allow_plaintext``.
 
-    With ``tls.enabled`` it may be anywhere.
+    With ``tls.enabled`` it may be anywhere. ``protocol`` is the MQTT version: ``auto``
+    is 5 where the broker knows it, else 3.1.1.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
+    protocol: VersionSetting = "auto"
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     allow_plaintext: bool = False
     tls: TlsConfig = TlsConfig()
@@ -73,6 +78,30 @@ class OutboxConfig(Strict, frozen=True, kw_only=True):
             Lane.METRIC: self.metric_bytes,
             Lane.SAMPLE: self.sample_bytes,
         }[lane]
+
+
+class RelayConfig(Strict, frozen=True, kw_only=True):
+    """How fast, and at which hours, the outbox is sent.
+
+    ``bulk_windows`` are the hours of the day, ``HH:MM-HH:MM`` on the ``clock`` named,
+    in which every lane is sent; outside them only ``always_lanes`` are, and the others
+    wait in the outbox. Without windows every hour is one. 0 bytes per second: no cap.
+    """
+
+    max_bytes_per_s: Annotated[int, Meta(ge=0)] = 0
+    bulk_windows: Annotated[list[Window], Meta(max_length=24)] = []
+    clock: Literal["local", "utc"] = "local"
+    always_lanes: list[Lane] = field(default_factory=lambda: [Lane.ALERT, Lane.STATE])
+
+    def __post_init__(self) -> None:
+        """Refuse a window that ends where it starts: nobody knows what it means."""
+        for window in self.bulk_windows:
+            start, end = window.split("-")
+            if start == end:
+                raise ValueError(
+                    f"relay.bulk_windows: {window} is empty; write 00:00-24:00 for the"
+                    " whole day"
+                )
 
 
 class ProfileConfig(Strict, frozen=True, kw_only=True):
@@ -116,6 +145,7 @@ class AgentConfig(Strict, frozen=True, kw_only=True):
     trust: TrustConfig
     broker: BrokerConfig = BrokerConfig()
     outbox: OutboxConfig = OutboxConfig()
+    relay: RelayConfig = RelayConfig()
     profile: ProfileConfig = ProfileConfig()
     consent: ConsentConfig | None = None
     source: SourceConfig = SourceConfig()

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import msgspec
 
+from edge_agent.base.clock import EARLIEST_WALL
 from edge_agent.config import AgentConfig
-from edge_agent.errors import LinkError
+from edge_agent.errors import LinkError, StoreError
 from edge_agent.link.mqtt import refuse_plaintext
+from edge_agent.status import last_version
+from edge_agent.store.db import DB_FILE
 
 MIN_FREE_BYTES = 64 << 20
-EARLIEST_WALL = 1_735_689_600.0  # 2025-01-01: no clock of ours is before its release
 CONNECT_S = 3.0
 IMPORT_S = 60.0
 
@@ -46,7 +48,7 @@ def examine(config: AgentConfig, config_path: Path) -> list[Finding]:
         lambda: _state_folder(state_dir),
         lambda: _root_file(folder / config.trust.root),
         _runtime,
-        lambda: _broker(config),
+        lambda: _broker(config, state_dir / DB_FILE),
         lambda: _disk(state_dir),
         _clock,
     ]
@@ -103,7 +105,7 @@ def _runtime() -> Finding:
     )
 
 
-def _broker(config: AgentConfig) -> Finding:
+def _broker(config: AgentConfig, database: Path) -> Finding:
     address = (config.broker.host, config.broker.port)
     name = f"{address[0]}:{address[1]}"
     try:
@@ -118,7 +120,13 @@ def _broker(config: AgentConfig) -> Finding:
             seen=f"{name}: {error}",
             cure="start the broker, or correct broker.host and broker.port",
         )
-    return Finding(check="broker", ok=True, seen=f"{name} answers")
+    # Asking the broker itself would end the session of the agent that runs.
+    try:
+        spoken = last_version(database)
+    except StoreError:
+        spoken = ""
+    how = f", the agent speaks MQTT {spoken} with it" if spoken else ""
+    return Finding(check="broker", ok=True, seen=f"{name} answers{how}")
 
 
 def _disk(state_dir: Path) -> Finding:

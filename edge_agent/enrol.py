@@ -93,7 +93,7 @@ def enrol(
 
 
 def _refuse_plaintext(hub: str, *, allowed: bool) -> None:
-    from edge_agent.link.mqtt import is_loopback
+    from edge_agent.base.loopback import is_loopback
 
     parts = urlsplit(hub)
     if parts.scheme not in {"http", "https"} or not parts.hostname:

@@ -11,7 +11,8 @@ from edge_agent.base.exit_codes import ExitCode
 from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, WorkerError
 from edge_agent.heartbeat import SOCKET_FILE, WorkerPort
-from edge_agent.link.session import LINK_STATE
+from edge_agent.link.meter import BULK_WAITS, RATE_WAITS
+from edge_agent.link.session import LEVELS, LINK_LEVEL, LINK_STATE
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.lock import is_locked
 from edge_agent.store.outbox import LaneStats, Outbox, Produced
@@ -30,6 +31,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     running: bool
     link: str
+    mqtt: str
+    """MQTT version of the present or last connection; empty: there was none."""
     answering: int
     """Release that answers requests now; 0: none, or the worker does not answer."""
     sha256: str
@@ -41,6 +44,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: tuple[int, ...]
     code: str
     detail: str
+    bulk_waits: bool
+    """Only ``relay.always_lanes`` are sent now: metered, or outside the windows."""
+    rate_waits: int
+    """How often ``relay.max_bytes_per_s`` made a lane wait since the last start."""
     pending: dict[str, int]
     evicted: dict[str, int]
 
@@ -50,17 +57,23 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         lines = [
             f"device       {self.device}",
             f"agent        {'running' if self.running else 'stopped'}",
-            f"link         {self.link}",
+            f"link         {self.link}{self.mqtt and f', MQTT {self.mqtt}'}",
             f"answering    {_release(self.answering)} {self.sha256[:12]}".rstrip(),
             f"slots        active {self.active}, previous {self.previous}",
             f"update       {self.phase}, assignment {self.assignment_seq}",
             f"outbox       {waiting or 'empty'}",
+            f"relay        {self._relay()}",
         ]
         if self.code:
             lines.append(f"last failure {self.code}: {self.detail}")
         if self.quarantined:
             lines.append(f"quarantined  {', '.join(map(str, self.quarantined))}")
         return lines
+
+    def _relay(self) -> str:
+        lanes = "bulk lanes wait" if self.bulk_waits else "all lanes go"
+        times = f", rate cap made them wait {self.rate_waits} times"
+        return lanes + (times if self.rate_waits else "")
 
 
 class OutboxReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +109,9 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
     try:
         slots = store.read()
         link_up = store.read_number(LINK_STATE) > 0
+        level = store.read_number(LINK_LEVEL)
+        bulk_waits = store.read_number(BULK_WAITS) > 0
+        rate_waits = int(store.read_number(RATE_WAITS))
     finally:
         store.close()
     lanes = read_outbox(config, config_path).lanes
@@ -111,6 +127,7 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         device=config.device.id,
         running=running,
         link=link,
+        mqtt=version_of(level),
         answering=worker.loaded.release,
         sha256=worker.loaded.sha256,
         active=slots.active,
@@ -121,6 +138,8 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         quarantined=slots.quarantined,
         code=slots.code,
         detail=slots.detail,
+        bulk_waits=running and bulk_waits,
+        rate_waits=rate_waits if running else 0,
         pending={lane: stats.pending for lane, stats in lanes.items()},
         evicted={lane: stats.evicted for lane, stats in lanes.items()},
     )
@@ -155,6 +174,26 @@ def database_path(config: AgentConfig, config_path: Path) -> Path:
             cure="start the agent once: edge-agent run",
         )
     return path
+
+
+def version_of(level: float) -> str:
+    """Return the MQTT version that CONNECT calls ``level``; empty: no such."""
+    return next((name for name, of in LEVELS.items() if of == level), "")
+
+
+def last_version(database: Path) -> str:
+    """Return the MQTT version that the agent spoke last; empty: none yet.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
+    if not database.exists():
+        return ""
+    store = SlotStore(database)
+    try:
+        return version_of(store.read_number(LINK_LEVEL))
+    finally:
+        store.close()
 
 
 def _release(number: int) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
 from edge_agent.wire.types import Name, Ratio, Seconds, Strict
 
@@ -33,12 +34,14 @@ class BrokerConfig(Strict, frozen=True, kw_only=True):
     With ``tls.enabled`` it may be anywhere. ``batch_qos`` is the quality of service at
     which batches are subscribed to. 0 loses nothing either: a device keeps what the
     hub has not acknowledged, and sends again. It is for brokers that cannot wait for
-    a PUBACK (iotcore delivers out of order, twice, and stalls).
+    a PUBACK (iotcore delivers out of order, twice, and stalls). ``protocol`` is the
+    MQTT version: ``auto`` is 5 where the broker knows it, else 3.1.1.
     """
 
     host: str = "127.0.0.1"
     port: Port = 1883
     client_id: str = "shoal-hub"
+    protocol: VersionSetting = "auto"
     batch_qos: Literal[0, 1] = 1
     allow_plaintext: bool = False
     tls: TlsConfig = TlsConfig()

@@ -7,24 +7,39 @@ It decides nothing about content. Its invariants:
 * Nothing waits on the network thread, so the callbacks given here must be quick.
 * Plaintext leaves this machine only with ``allow_plaintext``; TLS checks the host.
 
-MQTT 3.1.1 with a persistent session is all it needs of a broker. ``hub/service.py``
-owns the one instance.
+MQTT 3.1.1 with a persistent session is all it needs of a broker; where the broker knows
+MQTT 5 it learns of refusals, and sessions and commands expire. ``hub/service.py`` owns
+the one instance.
 """
 
-import ipaddress
+import contextlib
 import logging
+import ssl
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_agent.base.tls import client_context
+from edge_agent.base.loopback import is_loopback
+from edge_agent.base.mqtt_version import (
+    UNSUPPORTED_VERSION,
+    V5,
+    Answer,
+    Limits,
+    Version,
+    VersionChoice,
+    read_limits,
+)
 from edge_agent.wire import topics
 from edge_agent.wire.topics import Address, Lane, Leaf
+from hub.broker_tls import read_tls
 from hub.config import BrokerConfig
 from hub.errors import UnreachableError
 
@@ -35,25 +50,19 @@ LINK_DOWN = "link.down"
 LINK_REFUSED = "link.refused"
 
 KEEPALIVE_S = 30
+STOP_S = 10.0
+STOP_AGAIN_S = 0.5
 MAX_QUEUED = 10_000
 MAX_INFLIGHT = 100
 RECONNECT_MIN_S = 0.1
 """Short: what waits in the broker meanwhile is what it may deliver twice."""
 RECONNECT_MAX_S = 5
+SESSION_S = 24 * 3600
+"""How long the broker keeps our session, and batches in it; devices keep theirs."""
 
 Done = Callable[[], None]
 OnBatch = Callable[[str, bytes, Done], None]
 OnControl = Callable[[Address, bytes], None]
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether ``host`` names this machine, so that plaintext never leaves it."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class HubLink:
@@ -83,22 +92,45 @@ class HubLink:
         self._said_down = False
         self._generation = 0
         self._network_thread = 0
-        self._client = client = mqtt.Client(
+        self._persistent = persistent
+        self._choice = VersionChoice(config.protocol)
+        self._answer = Answer.NONE
+        self._limits = Limits()
+        self._refused: set[int] = set()
+        self._complained: set[str] = set()
+        self._pending: list[mqtt.MQTTMessageInfo] = []
+        self._swap = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="mqtt", daemon=True)
+        self._context: ssl.SSLContext | None = None
+        self._client = self._new_client()
+
+    def _new_client(self) -> mqtt.Client:
+        is_v5 = self._choice.version == V5
+        client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=config.client_id,
-            clean_session=not persistent,
-            protocol=mqtt.MQTTv311,
+            client_id=self._config.client_id,
+            clean_session=None if is_v5 else not self._persistent,
+            protocol=mqtt.MQTTv5 if is_v5 else mqtt.MQTTv311,
             manual_ack=True,
+            reconnect_on_failure=False,
         )
+        if self._context is not None:
+            client.tls_set_context(self._context)
         client.max_queued_messages_set(MAX_QUEUED)
         client.max_inflight_messages_set(MAX_INFLIGHT)
-        # paho computes with it, and asks for an int in its annotation only.
-        client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)  # type: ignore[arg-type]
         client.on_connect = self._connected
         client.on_connect_fail = self._connect_failed
         client.on_disconnect = self._disconnected
         client.on_subscribe = self._subscribed
         client.on_message = self._message
+        client.on_publish = self._published
+        return client
+
+    @property
+    def version(self) -> Version:
+        """The MQTT version that is spoken, or tried next."""
+        return self._choice.version
 
     @property
     def connected(self) -> bool:
@@ -124,30 +156,52 @@ class HubLink:
                 cure="enable [broker.tls]; or set broker.allow_plaintext = true, only"
                 " on a network you trust",
             )
-        self._use_tls()
+        self._context = read_tls(self._config.tls)
+        self._client = self._new_client()
         try:
-            self._client.connect_async(config.host, config.port, KEEPALIVE_S)
+            self._call_broker()
         except ValueError as error:
             raise UnreachableError(
                 "HUB-LINK-002",
                 f"not a broker address: {config.host}:{config.port} ({error})",
                 cure="set broker.host and broker.port in hub.toml",
             ) from error
-        self._client.loop_start()
+        self._thread.start()
 
-    def _use_tls(self) -> None:
-        tls = self._config.tls
-        if not tls.enabled:
+    def _serve(self) -> None:
+        """Be the network thread: connect again and again, in the version that works."""
+        wait_s = RECONNECT_MIN_S
+        while True:
+            spoken = self._choice.version
+            with contextlib.suppress(OSError):  # said by on_connect_fail
+                self._client.loop_forever()
+                self._choice.note(self._answer)
+            if self._answer is Answer.ACCEPTED:
+                wait_s = RECONNECT_MIN_S
+            self._answer = Answer.NONE
+            if self._stopping.wait(wait_s):
+                return
+            wait_s = min(2 * wait_s, RECONNECT_MAX_S)
+            with self._swap:
+                if self._stopping.is_set():
+                    return
+                if self._choice.version != spoken:
+                    self._pending = []
+                    self._client = self._new_client()
+                self._call_broker()
+
+    def _call_broker(self) -> None:
+        host, port = self._config.host, self._config.port
+        if self._choice.version != V5:
+            self._client.connect_async(host, port, KEEPALIVE_S)
             return
-        try:
-            context = client_context(tls.ca, tls.cert, tls.key)
-        except OSError as error:
-            raise UnreachableError(
-                "HUB-LINK-004",
-                f"TLS to the broker cannot be used: {error}",
-                cure="check ca, cert and key of [broker.tls] in hub.toml",
-            ) from error
-        self._client.tls_set_context(context)
+        wanted = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        wanted.SessionExpiryInterval = SESSION_S if self._persistent else 0
+        wanted.ReceiveMaximum = MAX_INFLIGHT
+        fresh = not self._persistent
+        self._client.connect_async(
+            host, port, KEEPALIVE_S, clean_start=fresh, properties=wanted
+        )
 
     def wait_up(self, timeout_s: float) -> bool:
         """Wait until connected, at most ``timeout_s``."""
@@ -155,32 +209,77 @@ class HubLink:
 
     def stop(self) -> None:
         """Send what is queued, say goodbye and end the network thread."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        with self._swap:
+            self._stopping.set()
+            self._client.disconnect()
+        deadline = time.monotonic() + STOP_S
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(STOP_AGAIN_S)
+            # One that was just connecting has not noticed.
+            self._client.disconnect()
         self._up.clear()
 
     def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, timeout_s: float = 5
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        expires_s: float = 0.0,
+        timeout_s: float = 5,
     ) -> bool:
         """Publish at QoS 1 and wait for the broker.
 
+        With MQTT 5 the broker drops what it could not deliver in ``expires_s`` (0:
+        never), and may refuse a message, which is logged once.
+
         Returns:
-            Whether the PUBACK came in time. Always ``False`` where it cannot be
-            waited for: without a connection (nothing is sent), and on the network
-            thread (the message goes out unconfirmed).
+            Whether a PUBACK that is no refusal came in time. Always ``False`` where it
+            cannot be waited for: without a connection (nothing is sent), and on the
+            network thread (the message goes out unconfirmed).
         """
-        if not self.connected:
+        if not self.connected or not self._takes(topic, payload):
             return False
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        properties = None
+        if expires_s and self._choice.version == V5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = max(1, int(expires_s))
+        info = self._client.publish(
+            topic, payload, qos=1, retain=retain, properties=properties
+        )
         if info.rc != mqtt.MQTT_ERR_SUCCESS:
             return False
+        self._pending.append(info)
         if threading.get_ident() == self._network_thread:
             return False
         try:
             info.wait_for_publish(timeout_s)
         except (RuntimeError, ValueError):
             return False
-        return info.is_published()
+        refused = info.mid in self._refused
+        self._refused.discard(info.mid)
+        return info.is_published() and not refused
+
+    def _takes(self, topic: str, payload: bytes) -> bool:
+        """Tell whether the broker's limits allow one more message, and this one."""
+        self._pending = [info for info in self._pending if not info.is_published()]
+        if len(self._pending) >= self._limits.receive_maximum:
+            return False
+        if self._limits.fits(topic, payload):
+            return True
+        self._complain(
+            "HUB-LINK-006",
+            f"{topic} has {len(payload)} bytes, the broker takes packets up to"
+            f" {self._limits.packet_bytes}",
+            "raise the broker's largest packet (max_packet_size in mosquitto)",
+        )
+        return False
+
+    def _complain(self, code: str, text: str, cure: str) -> None:
+        """Log a refusal once: publishing is tried again without end."""
+        if text not in self._complained:
+            self._complained.add(text)
+            log.error(LINK_REFUSED, extra={"code": code, "reason": text, "cure": cure})
 
     def send(self, topic: str, payload: bytes) -> None:
         """Publish at QoS 0 and go on: for what the receiver will ask for again."""
@@ -193,11 +292,16 @@ class HubLink:
         _userdata: Any,  # noqa: ANN401 - paho's signature
         _flags: mqtt.ConnectFlags,
         reason: ReasonCode,
-        _properties: object,
+        properties: object,
     ) -> None:
         if reason.is_failure:
-            log.error(LINK_REFUSED, extra={"reason": str(reason)})
+            unknown = reason.value == UNSUPPORTED_VERSION
+            self._answer = Answer.WRONG_VERSION if unknown else Answer.REFUSED
+            if not unknown or self._config.protocol != "auto":
+                log.error(LINK_REFUSED, extra={"reason": str(reason)})
             return
+        self._answer = Answer.ACCEPTED
+        self._limits = read_limits(properties)
         self._generation += 1
         self._network_thread = threading.get_ident()
         client.subscribe(
@@ -209,7 +313,8 @@ class HubLink:
         )
         self._said_down = False
         self._up.set()
-        log.info(LINK_UP, extra={"host": self._config.host, "port": self._config.port})
+        facts = {"host": self._config.host, "port": self._config.port}
+        log.info(LINK_UP, extra={**facts, "mqtt": self._choice.version})
         self._on_up()
 
     def _connect_failed(self, _client: mqtt.Client, _userdata: object) -> None:
@@ -244,6 +349,23 @@ class HubLink:
         if any(reason.is_failure for reason in reasons):
             log.error(
                 LINK_REFUSED, extra={"reason": "the broker denies a subscription"}
+            )
+
+    def _published(
+        self,
+        _client: mqtt.Client,
+        _userdata: Any,  # noqa: ANN401 - paho's signature
+        mid: int,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if reason.is_failure:
+            self._refused.add(mid)
+            self._complain(
+                "HUB-LINK-005",
+                f"the broker refuses a message: {reason}",
+                "let the hub's user write shoal/v1/# in the broker's access rules"
+                " (hub broker config writes them); the broker's log says more",
             )
 
     def _message(

@@ -3,6 +3,9 @@
 import time
 from typing import Protocol
 
+EARLIEST_WALL = 1_735_689_600.0
+"""2025-01-01: no clock of ours that is right is before its release."""
+
 
 class Clock(Protocol):
     """Wall time for records, monotonic time for durations and deadlines."""

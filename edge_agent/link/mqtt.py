@@ -1,30 +1,42 @@
 """The device's MQTT connection; the only file of the agent that imports paho.
 
-MQTT 3.1.1, persistent session, QoS 1, a retained last will. Invariants: paho never
-holds a backlog (messages are refused while there is no session or ``WINDOW`` of them
-are in flight); paho's thread only enqueues; plaintext goes to loopback only, unless
-the configuration allows it; TLS checks the broker's name and shows our certificate.
-Reconnecting is paced with full jitter.
+MQTT 5 where the broker knows it, else 3.1.1; persistent session, QoS 1, a retained
+last will. Invariants: paho never holds a backlog (messages are refused while there is
+no session, or while ``WINDOW`` of them or as many as the broker takes are in flight);
+paho's thread only enqueues; plaintext goes to loopback only, unless the configuration
+allows it; TLS checks the broker's name and shows our certificate. Reconnecting is paced
+with full jitter.
 """
 
-import ipaddress
 import logging
 import queue
 import random
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_agent.base.loopback import is_loopback
+from edge_agent.base.mqtt_version import (
+    UNSUPPORTED_VERSION,
+    V5,
+    Answer,
+    Limits,
+    VersionChoice,
+    read_limits,
+)
 from edge_agent.base.tls import client_context
 from edge_agent.config import BrokerConfig
 from edge_agent.errors import LinkError
-from edge_agent.link.port import Down, LinkEvent, Received, Up
+from edge_agent.link.port import Down, LinkEvent, Received, Refused, Up
+from edge_agent.link.refusal import TOO_LARGE
 
 LINK_EVENT_DROPPED = "link.event_dropped"
 WINDOW = 32
@@ -32,16 +44,54 @@ EVENT_QUEUE = 1024
 CONNECT_TIMEOUT_S = 5.0
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 30.0
+SUSPECT_BYTES = 4096
+"""No broker worth the name takes less, so nothing smaller is given up."""
+_TOO_LARGE_SIGNS = frozenset({0x82, TOO_LARGE})
+SESSION_S = 7 * 24 * 3600
+"""How long a broker keeps our session; 3.1.1 keeps it for ever. All that is lost with
+it are commands, which expire sooner: desired state is retained."""
+MAX_PACKET_BYTES = (4 << 20) + (64 << 10)
+"""Above the largest message there is for us, a bundle of metadata."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Flight:
-    """Messages of one connection; each count has one writing thread."""
+    """One connection's answer and messages; each count has one writing thread.
 
+    ``topics`` holds topic and size of what is in flight, ``early`` what the broker
+    answered before it was entered there. Their lock is never held while paho is called.
+    """
+
+    answer: Answer = Answer.NONE
+    limits: Limits = field(default_factory=Limits)
     sent: int = 0
     done: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    topics: dict[int, tuple[str, int]] = field(default_factory=dict)
+    early: dict[int, ReasonCode] = field(default_factory=dict)
+
+    def is_full(self) -> bool:
+        """Whether no more may be in flight; one place is kept for the goodbye."""
+        window = min(WINDOW, max(1, self.limits.receive_maximum - 1))
+        return self.sent - self.done >= window
+
+    def enter(self, mid: int, topic: str, size: int) -> ReasonCode | None:
+        """Note what was sent; return why it was refused already, if it was."""
+        with self.lock:
+            early = self.early.pop(mid, None)
+            if early is None:
+                self.topics[mid] = (topic, size)
+            return early if early is not None and early.is_failure else None
+
+    def leave(self, mid: int, reason: ReasonCode) -> tuple[str, int] | None:
+        """Note a PUBACK; return topic and size if they are known by now."""
+        with self.lock:
+            known = self.topics.pop(mid, None)
+            if known is None:
+                self.early[mid] = reason
+            return known
 
 
 class MqttLink:
@@ -75,6 +125,7 @@ class MqttLink:
         self._up = threading.Event()
         self._flight = _Flight()
         self._random = random.SystemRandom()
+        self._choice = VersionChoice(config.protocol)
         self._device = device
         self._will = will
         self._client = self._new_client()
@@ -83,8 +134,8 @@ class MqttLink:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._device,
-            clean_session=False,
-            protocol=paho.MQTTv311,
+            clean_session=None if self._is_v5 else False,
+            protocol=paho.MQTTv5 if self._is_v5 else paho.MQTTv311,
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
@@ -99,6 +150,10 @@ class MqttLink:
         return client
 
     @property
+    def _is_v5(self) -> bool:
+        return self._choice.version == V5
+
+    @property
     def connected(self) -> bool:
         """Whether a session is established now."""
         return self._up.is_set()
@@ -111,6 +166,7 @@ class MqttLink:
                 wait_s = RETRY_FIRST_S
                 self._lost.wait()
                 self._client.loop_stop()
+                self._choice.note(self._flight.answer)
             if self._stop.wait(self._random.uniform(0.05, wait_s)):
                 break
             wait_s = min(wait_s * 2, RETRY_MAX_S)
@@ -124,16 +180,23 @@ class MqttLink:
         self._client.disconnect()
         self._lost.set()
 
+    def fits(self, topic: str, payload: bytes) -> bool:
+        """Tell whether the broker takes messages of this size."""
+        return self._flight.limits.fits(topic, payload)
+
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         """Hand a message to the broker with QoS 1; ``False``: not taken."""
         # No lock here: paho holds one of its own while it calls on_publish.
         flight = self._flight
-        if not self.connected or flight.sent - flight.done >= WINDOW:
+        if not self.connected or flight.is_full() or not self.fits(topic, payload):
             return False
         info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
         flight.sent += 1
+        refused = flight.enter(info.mid, topic, len(payload))
+        if refused is not None:
+            self._say_refused(topic, len(payload), refused)
         return True
 
     def poll(self, timeout_s: float) -> LinkEvent | None:
@@ -155,14 +218,28 @@ class MqttLink:
                 tls = self._config.tls
                 context = client_context(tls.ca, tls.cert, tls.key)
                 self._client.tls_set_context(context)
-            self._client.connect(
-                self._config.host, self._config.port, keepalive=self._config.keepalive_s
-            )
+            self._call_broker()
         except (OSError, ValueError) as error:
             self._put(Down(reason=str(error)))
             return False
         self._client.loop_start()
         return True
+
+    def _call_broker(self) -> None:
+        host, port, silence_s = (
+            self._config.host,
+            self._config.port,
+            self._config.keepalive_s,
+        )
+        if not self._is_v5:
+            self._client.connect(host, port, silence_s)
+            return
+        wanted = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        wanted.SessionExpiryInterval = SESSION_S
+        wanted.MaximumPacketSize = MAX_PACKET_BYTES
+        self._client.connect(
+            host, port, silence_s, clean_start=False, properties=wanted
+        )
 
     def _wait_published(self, info: paho.MQTTMessageInfo) -> None:
         try:
@@ -182,15 +259,19 @@ class MqttLink:
         _userdata: Any,  # noqa: ANN401 - paho's interface
         _flags: paho.ConnectFlags,
         reason: ReasonCode,
-        _properties: Properties | None,
+        properties: Properties | None,
     ) -> None:
         if reason.is_failure:
+            unknown = reason.value == UNSUPPORTED_VERSION
+            self._flight.answer = Answer.WRONG_VERSION if unknown else Answer.REFUSED
             self._put(Down(reason=str(reason)))
             self._lost.set()
             return
+        self._flight.answer = Answer.ACCEPTED
+        self._flight.limits = read_limits(properties)
         client.subscribe(self._subscriptions)
         self._up.set()
-        self._put(Up())
+        self._put(Up(version=self._choice.version))
 
     def _on_connect_fail(
         self,
@@ -207,7 +288,25 @@ class MqttLink:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        if reason.value in _TOO_LARGE_SIGNS:
+            self._suspect_largest(reason)
         self._lose(str(reason))
+
+    def _suspect_largest(self, reason: ReasonCode) -> None:
+        """Take the largest message in flight for what ended the connection.
+
+        The broker says "packet too large" when it disconnects, or (mosquitto with
+        ``message_size_limit``) in a PUBACK, where the standard has no such reason and
+        paho takes it for a protocol error.
+        """
+        with self._flight.lock:
+            largest = max(self._flight.topics.values(), key=itemgetter(1), default=None)
+        if largest is not None and largest[1] >= SUSPECT_BYTES:
+            topic, size = largest
+            name = str(reason)
+            self._put(
+                Refused(topic=topic, number=TOO_LARGE, reason=name, size_bytes=size)
+            )
 
     def _lose(self, reason: str) -> None:
         self._up.clear()
@@ -226,11 +325,18 @@ class MqttLink:
         self,
         _client: paho.Client,
         _userdata: Any,  # noqa: ANN401 - paho's interface
-        _mid: int,
-        _reason: ReasonCode,
+        mid: int,
+        reason: ReasonCode,
         _properties: Properties,
     ) -> None:
         self._flight.done += 1
+        known = self._flight.leave(mid, reason)
+        if known is not None and reason.is_failure:
+            self._say_refused(*known, reason)
+
+    def _say_refused(self, topic: str, size: int, reason: ReasonCode) -> None:
+        number, name = int(reason.value), str(reason)
+        self._put(Refused(topic=topic, number=number, reason=name, size_bytes=size))
 
 
 def refuse_plaintext(config: BrokerConfig) -> None:
@@ -246,13 +352,3 @@ def refuse_plaintext(config: BrokerConfig) -> None:
         f"the broker {config.host} is on a network and the link is not encrypted",
         cure="enrol and enable broker.tls, or set broker.allow_plaintext = true",
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address means this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

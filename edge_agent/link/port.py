@@ -7,10 +7,17 @@ come through :meth:`Link.poll`, so no foreign thread ever runs the caller's code
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.base.mqtt_version import Version
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Up:
-    """The session is established and the subscriptions are made."""
+    """The session is established and the subscriptions are made.
+
+    ``version`` is the MQTT version that is spoken.
+    """
+
+    version: Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +35,17 @@ class Received:
     payload: bytes
 
 
-LinkEvent = Up | Down | Received
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The broker took a message and refused it: ``number`` is MQTT 5's reason code."""
+
+    topic: str
+    number: int
+    reason: str
+    size_bytes: int
+
+
+LinkEvent = Up | Down | Received | Refused
 
 
 class Link(Protocol):
@@ -37,6 +54,10 @@ class Link(Protocol):
     @property
     def connected(self) -> bool:
         """Whether a session is established now."""
+        ...
+
+    def fits(self, topic: str, payload: bytes) -> bool:
+        """Tell whether the broker takes messages of this size."""
         ...
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:

@@ -4,6 +4,7 @@ It decides what to send next and when to send again. Invariants: a record is del
 only on an acknowledgement; batches are contiguous runs of one stream; at most
 ``WINDOW`` batches of a stream are unacknowledged; lanes go by priority, oldest boot
 first; a batch is not sent again while an acknowledgement may still be under way.
+``pacing`` says which lanes may go, and how fast; alerts never wait for the rate.
 
 Where it cannot know what arrived (an older boot's stream, a new session, silence), or
 whether a hub listens (nothing was heard of it in this session), it *asks* before it
@@ -16,26 +17,31 @@ One thread calls it; it does no waiting.
 
 import logging
 import secrets
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 
 from edge_agent.base.clock import Clock
-from edge_agent.link.port import Link
+from edge_agent.config import RelayConfig
+from edge_agent.link.pacing import Pace
+from edge_agent.link.port import Link, Refused
+from edge_agent.link.refusal import TOO_LARGE, explain
 from edge_agent.store.outbox import Outbox, Stream
 from edge_agent.wire.batch import BatchHeader, encode_batch
 from edge_agent.wire.control import Ack
-from edge_agent.wire.topics import Lane, up
+from edge_agent.wire.topics import Lane, parse, up
 
 RELAY_ASKED = "relay.asked"
 RELAY_REWOUND = "relay.rewound"
+RELAY_BLOCKED = "relay.blocked"
 MAX_RECORDS = 64
-MAX_BYTES = 256 * 1024
 WINDOW = 4
 REWIND_PAUSE_S = 0.5
 ASK_AGAIN_S = 1.0
 """How long the first answer is waited for; then twice as long, to the silence borne."""
 
 log = logging.getLogger(__name__)
+Rows = list[tuple[int, bytes]]
 
 
 @dataclass(slots=True)
@@ -86,8 +92,12 @@ class Relay:
         self._link = link
         self._clock = clock
         self._resend_after_s = resend_after_s
+        self.pace = Pace(RelayConfig())
+        """Which lanes may go, and how fast; at first all at once."""
         self._cursors: dict[tuple[str, Lane], _Cursor] = {}
         self._heard = False
+        self._too_large = sys.maxsize
+        self._blocked: set[str] = set()
 
     def on_up(self) -> None:
         """Ask anew: what was in flight in the old session may have arrived or not."""
@@ -119,6 +129,22 @@ class Relay:
         if ack.gap and ack.upto < cursor.sent:
             self._rewind(cursor, ack.lane)
 
+    def on_refused(self, refused: Refused) -> None:
+        """Take back what the broker refused: after a pause the hub is asked anew.
+
+        What is too large for the broker is sent in smaller batches from then on.
+        """
+        address = parse(refused.topic)
+        if address is None:
+            return
+        if refused.number == TOO_LARGE:
+            self._too_large = min(self._too_large, refused.size_bytes)
+        now = self._clock.mono()
+        for (_, lane), cursor in self._cursors.items():
+            if lane is address.kind:
+                cursor.ask(now)
+                cursor.ask_at = now + self._resend_after_s
+
     def pump(self) -> int:
         """Send what may be sent now; return how many batches that were.
 
@@ -133,11 +159,21 @@ class Relay:
         for key in self._cursors.keys() - held:
             del self._cursors[key]
         for stream in streams:
+            if stream.lane not in self.pace.lanes:
+                continue
             count, refused = self._pump_stream(stream)
             sent += count
             if refused:
                 break
         return sent
+
+    def may_drain(self) -> bool:
+        """Whether anything is held of a lane that may be sent now.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        return any(s.lane in self.pace.lanes for s in self._outbox.streams())
 
     def _pump_stream(self, stream: Stream) -> tuple[int, bool]:
         cursor = self._cursor(stream)
@@ -154,16 +190,21 @@ class Relay:
         cursor.sent = max(cursor.sent, stream.lowest - 1)
         count = 0
         while len(cursor.flying) < WINDOW and cursor.sent < stream.last_seq:
+            if not self.pace.may_send(stream.lane, now):
+                return count, True
             rows = self._outbox.read(
                 stream.boot,
                 stream.lane,
                 cursor.sent,
                 max_records=MAX_RECORDS,
-                max_bytes=MAX_BYTES,
+                max_bytes=self.pace.max_batch_bytes,
             )
             if not rows or rows[0][0] != cursor.sent + 1:
                 break  # evicted since; the next pump sees the new lowest
-            if not self._publish(stream, rows):
+            rows, payload = self._fit(stream, rows)
+            if not payload:
+                break
+            if not self._publish(stream, payload):
                 return count, True
             if not cursor.flying:
                 cursor.quiet_since = now
@@ -185,16 +226,45 @@ class Relay:
         """Ask how far the hub is, if it is time; the answer is an acknowledgement."""
         if now < cursor.ask_at:
             return 0, False
-        if not self._publish(stream, [], ask=cursor.asking):
+        if not self.pace.may_send(stream.lane, now):
+            return 0, True
+        if not self._publish(stream, self._encode(stream, [], ask=cursor.asking)):
             return 0, True
         log.debug(RELAY_ASKED, extra={"lane": stream.lane.value})
         cursor.ask_at = now + cursor.ask_again_s
         cursor.ask_again_s = min(2 * cursor.ask_again_s, self._resend_after_s)
         return 1, False
 
-    def _publish(
-        self, stream: Stream, rows: list[tuple[int, bytes]], *, ask: int = 0
-    ) -> bool:
+    def _fit(self, stream: Stream, rows: Rows) -> tuple[Rows, bytes]:
+        """Halve a batch until the broker takes it; no payload: one record does not fit.
+
+        Such a record blocks its stream, which is reported once, until it is evicted
+        or the broker takes more: leaving it out would be a loss.
+        """
+        topic = up(self._device, stream.lane)
+        while rows:
+            payload = self._encode(stream, rows)
+            if len(payload) < self._too_large and self._link.fits(topic, payload):
+                return rows, payload
+            if len(rows) == 1:
+                self._say_blocked(topic, len(payload))
+            rows = rows[: len(rows) // 2]
+        return [], b""
+
+    def _say_blocked(self, topic: str, size: int) -> None:
+        if topic not in self._blocked:
+            self._blocked.add(topic)
+            refusal = explain(
+                Refused(
+                    topic=topic,
+                    number=TOO_LARGE,
+                    reason="one record is larger than it takes",
+                    size_bytes=size,
+                )
+            )
+            log.error(RELAY_BLOCKED, extra=refusal.facts())
+
+    def _encode(self, stream: Stream, rows: Rows, *, ask: int = 0) -> bytes:
         header = BatchHeader(
             boot=stream.boot,
             lane=stream.lane,
@@ -206,8 +276,14 @@ class Relay:
             wall_at=self._clock.wall(),
             mono_s=self._clock.mono(),
         )
-        payload = encode_batch(header, rows)
-        return self._link.publish(up(self._device, stream.lane), payload)
+        return encode_batch(header, rows)
+
+    def _publish(self, stream: Stream, payload: bytes) -> bool:
+        topic = up(self._device, stream.lane)
+        if not self._link.publish(topic, payload):
+            return False
+        self.pace.charge(len(topic) + len(payload), self._clock.mono())
+        return True
 
     def _rewind(self, cursor: _Cursor, lane: Lane) -> None:
         now = self._clock.mono()

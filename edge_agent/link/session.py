@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.base.clock import Clock
+from edge_agent.base.mqtt_version import Version
 from edge_agent.config import AgentConfig
 from edge_agent.errors import StoreError
-from edge_agent.link.port import Down, Link, Received, Up
+from edge_agent.link.meter import Meter
+from edge_agent.link.port import Down, Link, Received, Refused, Up
+from edge_agent.link.refusal import explain
 from edge_agent.link.relay import Relay
 from edge_agent.link.twin import CommandReceived, Desired, Twin
 from edge_agent.store.outbox import Outbox
@@ -24,7 +27,11 @@ from edge_agent.wire.control import Ack, Reported, TufBundle
 LINK_UP = "link.up"
 LINK_DOWN = "link.down"
 STORE_FAILED = "store.failed"
+LINK_REFUSED = "link.refused"
 LINK_STATE = "link_up"
+LINK_LEVEL = "link_mqtt_level"
+LEVELS: dict[Version, float] = {"5": 5.0, "3.1.1": 4.0}
+"""What CONNECT calls the versions."""
 POLL_S = 0.1
 DRAIN_S = 5.0
 STORE_PAUSE_S = 1.0
@@ -57,6 +64,7 @@ class LinkSession:
         self._leave = threading.Event()
         self._report_due = threading.Event()
         self._up: bool | None = None
+        self._refusals: set[tuple[str, int]] = set()
 
     def report_soon(self) -> None:
         """Have the reported twin published; any thread may call it."""
@@ -74,6 +82,7 @@ class LinkSession:
         """
         outbox = Outbox(database, self._boot, self._config.outbox)
         slots = SlotStore(database)
+        meter = Meter(self._config.relay, database.parent, self._clock)
         relay = Relay(
             self._config.device.id,
             outbox,
@@ -81,13 +90,15 @@ class LinkSession:
             self._clock,
             resend_after_s=self._config.outbox.resend_after_s,
         )
+        relay.pace = meter.pace
         deadline = float("inf")
         while self._clock.mono() < deadline:
             try:
+                meter.look(slots)
                 self._once(relay, slots, ports)
                 if self._leave.is_set():
                     deadline = min(deadline, self._clock.mono() + DRAIN_S)
-                    if not self._link.connected or not outbox.streams():
+                    if not self._link.connected or not relay.may_drain():
                         break
             except StoreError as error:
                 log.warning(STORE_FAILED, extra={"error": str(error)})
@@ -99,13 +110,16 @@ class LinkSession:
     def _once(self, relay: Relay, slots: SlotStore, ports: SessionPorts) -> None:
         event = self._link.poll(POLL_S)
         if isinstance(event, Up):
-            self._note(slots, up=True, reason="")
+            self._note_up(slots, event.version)
             relay.on_up()
             birth = self._twin.birth(self._clock.wall())
             self._link.publish(self._twin.presence_topic, birth, retain=True)
             self._report_due.set()
         elif isinstance(event, Down):
-            self._note(slots, up=False, reason=event.reason)
+            self._note_down(slots, event.reason)
+        elif isinstance(event, Refused):
+            self._note_refused(event)
+            relay.on_refused(event)
         elif isinstance(event, Received):
             message = self._twin.decode(event.topic, event.payload)
             if isinstance(message, Ack):
@@ -123,13 +137,28 @@ class LinkSession:
         if not self._link.publish(self._twin.reported_topic, payload, retain=True):
             self._report_due.set()
 
-    def _note(self, slots: SlotStore, *, up: bool, reason: str) -> None:
-        if up == self._up:
+    @property
+    def _broker(self) -> str:
+        return f"{self._config.broker.host}:{self._config.broker.port}"
+
+    def _note_up(self, slots: SlotStore, version: Version) -> None:
+        if self._up is True:
             return
-        self._up = up
-        broker = f"{self._config.broker.host}:{self._config.broker.port}"
-        if up:
-            log.info(LINK_UP, extra={"broker": broker})
-        else:
-            log.warning(LINK_DOWN, extra={"broker": broker, "reason": reason})
-        slots.write_number(LINK_STATE, float(up))
+        self._up = True
+        log.info(LINK_UP, extra={"broker": self._broker, "mqtt": version})
+        slots.write_number(LINK_LEVEL, LEVELS[version])
+        slots.write_number(LINK_STATE, 1.0)
+
+    def _note_down(self, slots: SlotStore, reason: str) -> None:
+        if self._up is False:
+            return
+        self._up = False
+        log.warning(LINK_DOWN, extra={"broker": self._broker, "reason": reason})
+        slots.write_number(LINK_STATE, 0.0)
+
+    def _note_refused(self, refused: Refused) -> None:
+        """Say it once: the relay tries again without end."""
+        key = (refused.topic, refused.number)
+        if key not in self._refusals:
+            self._refusals.add(key)
+            log.error(LINK_REFUSED, extra=explain(refused).facts())

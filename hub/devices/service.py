@@ -49,8 +49,10 @@ COMMAND_LIFE_S = 3600.0
 class Publish(Protocol):
     """The link's publish: true once the broker has confirmed."""
 
-    def __call__(self, topic: str, payload: bytes, *, retain: bool) -> bool:
-        """Publish at QoS 1 and wait for the broker."""
+    def __call__(
+        self, topic: str, payload: bytes, *, retain: bool, expires_s: float = 0.0
+    ) -> bool:
+        """Publish at QoS 1 and wait for the broker; 0: it never expires."""
         ...
 
 
@@ -206,7 +208,9 @@ class DeviceService:
                 store.mark_assignment(conn, row.device, row.seq, self._clock.wall())
         for command in commands:
             topic = topics.leaf(command.device, Leaf.CMD)
-            if not publish(topic, command.envelope.encode(), retain=False):
+            left_s = command.expires_at - self._clock.wall()
+            body = command.envelope.encode()
+            if not publish(topic, body, retain=False, expires_s=max(1.0, left_s)):
                 return
             with transaction(self._engine) as conn:
                 store.mark_command(conn, command.id, self._clock.wall())

@@ -1,5 +1,6 @@
 """A link in memory whose faults a test decides."""
 
+from edge_agent.base.mqtt_version import Limits
 from edge_agent.link.port import LinkEvent
 
 
@@ -11,6 +12,11 @@ class ScriptedLink:
         self.connected = True
         self.window = window
         self.sent: list[tuple[str, bytes]] = []
+        self.limits = Limits()
+
+    def fits(self, topic: str, payload: bytes) -> bool:
+        """Compare with ``limits``, which a test may set."""
+        return self.limits.fits(topic, payload)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         """Take a message, unless down or full."""

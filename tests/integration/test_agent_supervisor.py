@@ -151,11 +151,9 @@ def test_release_is_fetched_tried_and_committed(
         assert hub.reported[-1].sha256
         assert hub.reported[-1].tuf.timestamp == 1
         status = json.loads(agent.ask("status", "--json").stdout)
-        assert (status["answering"], status["link"], status["running"]) == (
-            1,
-            "up",
-            True,
-        )
+        keys = ("answering", "link", "running", "mqtt", "bulk_waits")
+        assert [status[key] for key in keys] == [1, "up", True, "5", False]
+        assert "agent speaks MQTT 5 with it" in agent.ask("doctor").stdout
         assert agent.stop() == 0
 
 

@@ -259,8 +259,11 @@ def test_aborting_the_first_rollout_withdraws_it(fleet: Fleet) -> None:
     service.tick()
     sent: list[tuple[str, bytes]] = []
 
-    def publish(topic: str, payload: bytes, *, retain: bool) -> bool:
+    def publish(
+        topic: str, payload: bytes, *, retain: bool, expires_s: float = 0.0
+    ) -> bool:
         assert retain
+        assert not expires_s
         sent.append((topic, payload))
         return True
 
@@ -341,8 +344,11 @@ def test_commands_are_sent_once_and_not_after_they_expired(fleet: Fleet) -> None
     devices, releases = fleet.services.devices, fleet.services.releases
     sent: list[str] = []
 
-    def publish(topic: str, payload: bytes, *, retain: bool) -> bool:
+    def publish(
+        topic: str, payload: bytes, *, retain: bool, expires_s: float = 0.0
+    ) -> bool:
         assert payload
+        assert retain is (expires_s == 0.0)
         if not retain:
             sent.append(topic)
         return True

@@ -2,9 +2,10 @@
 
 import pytest
 
+from edge_agent.base.loopback import is_loopback
 from hub.config import BrokerConfig
 from hub.errors import UnreachableError
-from hub.link import HubLink, is_loopback
+from hub.link import HubLink
 
 
 def make_link(config: BrokerConfig) -> HubLink:
