@@ -7,7 +7,8 @@ Without a broker it goes on and says so once. A thread that dies takes the proce
 down with exit code 1: whoever started it starts it again.
 
 Threads: ``main`` (heartbeat), ``link`` (connecting), ``relay`` (sending, receiving),
-``update`` (activations, commands), ``worker`` (watching the child).
+``update`` (activations, commands), ``worker`` (watching the child), ``disk`` (syncing
+the write-ahead log).
 """
 
 import contextlib
@@ -30,6 +31,7 @@ from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.session import Delivery, LinkSession, SessionPorts
 from edge_agent.link.twin import CommandReceived, Desired, Twin
 from edge_agent.store.db import DAMAGED, DB_FILE, open_or_set_aside
+from edge_agent.store.flush import LogFlusher
 from edge_agent.store.lock import take_lock
 from edge_agent.store.outbox import Outbox
 from edge_agent.store.slots import Slots, SlotStore
@@ -124,7 +126,9 @@ class Supervisor:
         if self._slots.phase in {Phase.ACTIVATE, Phase.PROBATION}:
             self._child.mark_activation()
         ports = SessionPorts(deliver=self._deliver, reported=self._reported)
+        flusher = LogFlusher(self._database)
         bodies: dict[str, Callable[[], None]] = {
+            "disk": lambda: flusher.run(self._stop),
             "link": self._link.run,
             "relay": lambda: self._session.run(self._database, ports),
             "update": self._updates.run,
@@ -162,6 +166,7 @@ class Supervisor:
         death = self._twin.death(self._clock.wall())
         self._link.stop((self._twin.presence_topic, death))
         threads["link"].join()
+        threads["disk"].join()
 
     def _beat(self) -> None:
         """Report health until told to stop."""
