@@ -4,7 +4,7 @@ MQTT 3.1.1, persistent session, QoS 1, a retained last will. Invariants: paho ne
 holds a backlog (messages are refused while there is no session or ``WINDOW`` of them
 are in flight); paho's thread only enqueues; plaintext goes to loopback only, unless
 the configuration allows it; TLS checks the broker's name and shows our certificate.
-Reconnecting is paced with full jitter.
+Reconnecting is paced with full jitter (:mod:`edge_agent.link.pacing`).
 """
 
 import ipaddress
@@ -12,6 +12,7 @@ import logging
 import queue
 import random
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +25,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_agent.base.tls import client_context
 from edge_agent.config import BrokerConfig
 from edge_agent.errors import LinkError
+from edge_agent.link.pacing import Pacing
 from edge_agent.link.port import Down, LinkEvent, Received, Up
 
 LINK_EVENT_DROPPED = "link.event_dropped"
 WINDOW = 32
 EVENT_QUEUE = 1024
 CONNECT_TIMEOUT_S = 5.0
-RETRY_FIRST_S = 0.5
-RETRY_MAX_S = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class MqttLink:
         self._stop = threading.Event()
         self._lost = threading.Event()
         self._up = threading.Event()
+        self._up_since: float | None = None
         self._flight = _Flight()
         self._random = random.SystemRandom()
         self._device = device
@@ -105,15 +106,17 @@ class MqttLink:
 
     def run(self) -> None:
         """Connect and reconnect until :meth:`stop`; body of the link's thread."""
-        wait_s = RETRY_FIRST_S
+        pacing = Pacing()
         while not self._stop.is_set():
+            self._up_since = None
             if self._connect():
-                wait_s = RETRY_FIRST_S
                 self._lost.wait()
                 self._client.loop_stop()
-            if self._stop.wait(self._random.uniform(0.05, wait_s)):
+            pacing.ended(self._session_s())
+            if pacing.contested:
+                self._put(Down(reason="thrown out again and again", contested=True))
+            if self._stop.wait(self._random.uniform(0.05, pacing.wait_s)):
                 break
-            wait_s = min(wait_s * 2, RETRY_MAX_S)
 
     def stop(self, last: tuple[str, bytes] | None = None) -> None:
         """Say goodbye with a last retained message, disconnect, end :meth:`run`."""
@@ -164,6 +167,11 @@ class MqttLink:
         self._client.loop_start()
         return True
 
+    def _session_s(self) -> float | None:
+        """Return how long the session lasted; ``None``: there was none."""
+        since = self._up_since
+        return None if since is None else time.monotonic() - since
+
     def _wait_published(self, info: paho.MQTTMessageInfo) -> None:
         try:
             info.wait_for_publish(timeout=1.0)
@@ -189,6 +197,7 @@ class MqttLink:
             self._lost.set()
             return
         client.subscribe(self._subscriptions)
+        self._up_since = time.monotonic()
         self._up.set()
         self._put(Up())
 

@@ -20,11 +20,19 @@ from edge_agent.link.twin import CommandReceived, Desired, Twin
 from edge_agent.store.outbox import Outbox
 from edge_agent.store.slots import SlotStore
 from edge_agent.wire.control import Ack, Reported, TufBundle
+from edge_agent.wire.records import EventRecord
 
 LINK_UP = "link.up"
 LINK_DOWN = "link.down"
 STORE_FAILED = "store.failed"
 LINK_STATE = "link_up"
+LINK_CONTESTED = "link.contested"
+CONTESTED = "AGENT-LINK-002"
+CONTEST_CURE = (
+    "give one of the two its own device.id and an empty state folder; with mutual TLS"
+    " also: hub devices revoke, then enrol both anew"
+)
+TELL_AGAIN_S = 3600.0
 POLL_S = 0.1
 DRAIN_S = 5.0
 STORE_PAUSE_S = 1.0
@@ -57,6 +65,8 @@ class LinkSession:
         self._leave = threading.Event()
         self._report_due = threading.Event()
         self._up: bool | None = None
+        self._contested = False
+        self._told_at = float("-inf")
 
     def report_soon(self) -> None:
         """Have the reported twin published; any thread may call it."""
@@ -85,6 +95,7 @@ class LinkSession:
         while self._clock.mono() < deadline:
             try:
                 self._once(relay, slots, ports)
+                self._tell_contest(outbox)
                 if self._leave.is_set():
                     deadline = min(deadline, self._clock.mono() + DRAIN_S)
                     if not self._link.connected or not outbox.streams():
@@ -105,6 +116,7 @@ class LinkSession:
             self._link.publish(self._twin.presence_topic, birth, retain=True)
             self._report_due.set()
         elif isinstance(event, Down):
+            self._contested |= event.contested
             self._note(slots, up=False, reason=event.reason)
         elif isinstance(event, Received):
             message = self._twin.decode(event.topic, event.payload)
@@ -114,6 +126,24 @@ class LinkSession:
                 ports.deliver(message)
         self._publish_twin(ports)
         relay.pump()
+
+    def _tell_contest(self, outbox: Outbox) -> None:
+        """Report, at most once in a while, that another device uses this one's id."""
+        if not self._contested:
+            return
+        self._contested = False
+        if self._clock.mono() - self._told_at < TELL_AGAIN_S:
+            return
+        text = (
+            f"another device uses the id {self._config.device.id}: the broker ends"
+            f" every session soon. {CONTEST_CURE}"
+        )
+        record = EventRecord(
+            at=self._clock.wall(), code=CONTESTED, severity="critical", text=text
+        )
+        outbox.append([record])
+        self._told_at = self._clock.mono()
+        log.error(LINK_CONTESTED, extra={"device": self._config.device.id})
 
     def _publish_twin(self, ports: SessionPorts) -> None:
         if not self._report_due.is_set() or not self._link.connected:

@@ -13,8 +13,10 @@ from edge_agent.wire.batch import MAX_COMPRESSED_BYTES, Batch, decode_batch
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.topics import Lane
 from hub.ingest.dedupe import advance
-from hub.storage import records
+from hub.storage import clones, records
 from hub.storage.records import StreamKey
+
+SHOWN_NUMBERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class Outcome:
     watermarks: dict[StreamKey, int] = field(default_factory=dict)
     gaps: dict[StreamKey, int] = field(default_factory=dict)
     asks: dict[StreamKey, int] = field(default_factory=dict)
+    differing: dict[StreamKey, list[int]] = field(default_factory=dict)
+    """Numbers of the newest batch under which another record is committed already."""
     rows: int = 0
     redelivered: int = 0
 
@@ -64,12 +68,25 @@ def read_batch(topic: str, payload: bytes) -> Arrived | Poison:
 def store_batch(
     connection: Connection, arrived: Arrived, *, at: float, outcome: Outcome
 ) -> None:
-    """Insert a batch's rows, received ``at``, and move its stream's watermark."""
+    """Insert a batch's rows, received ``at``, and move its stream's watermark.
+
+    Rows that are there already are compared: two processes that count alike, but not
+    the same, are two devices with one id.
+    """
     key, header = arrived.key, arrived.batch.header
     known = outcome.watermarks.get(key)
     if known is None:
         known = records.read_watermark(connection, key)
     redelivered = records.write_rows(connection, key, arrived.batch.rows, at)
+    outcome.differing.pop(key, None)
+    if redelivered and (
+        differing := records.find_different(connection, key, arrived.batch.rows)
+    ):
+        outcome.differing[key] = differing
+        detail = describe_differing(key, differing)
+        clones.note_clone(
+            connection, key.device, clones.TWO_CONTENTS, detail=detail, at=at
+        )
     new = advance(known, header)
     records.write_stream(
         connection,
@@ -85,3 +102,13 @@ def store_batch(
         outcome.gaps[key] = max(outcome.gaps.get(key, 0), header.hi)
     outcome.rows += len(arrived.batch.rows)
     outcome.redelivered += redelivered
+
+
+def describe_differing(key: StreamKey, numbers: list[int]) -> str:
+    """Say which records of a batch are not those that were committed before."""
+    shown = ", ".join(map(str, numbers[:SHOWN_NUMBERS]))
+    more = ", …" if len(numbers) > SHOWN_NUMBERS else ""
+    return (
+        f"other records are committed as {shown}{more} of boot {key.boot},"
+        f" lane {key.lane}: two devices use the id {key.device}"
+    )

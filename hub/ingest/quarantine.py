@@ -18,7 +18,14 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from edge_agent.wire.batch import MAX_PLAIN_BYTES, BatchHeader
 from hub.errors import NotFoundError
-from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batch
+from hub.ingest.batches import (
+    Arrived,
+    Outcome,
+    Poison,
+    describe_differing,
+    read_batch,
+    store_batch,
+)
 from hub.storage import devices, poison
 from hub.storage.db import transaction
 from hub.storage.poison import CUT_BYTES, PoisonRow
@@ -143,6 +150,10 @@ def _try_again(connection: Connection, row: PoisonRow) -> Replayed:
         poison.write_reason(connection, row.id, reason)
         return Replayed(id=row.id, topic=row.topic, committed=False, reason=reason)
     outcome = _commit(connection, found, row.received_at)
+    if differing := outcome.differing.get(found.key):
+        reason = describe_differing(found.key, differing)
+        poison.write_reason(connection, row.id, reason)
+        return Replayed(id=row.id, topic=row.topic, committed=False, reason=reason)
     poison.delete_poison(connection, [row.id])
     new = outcome.rows - outcome.redelivered
     return Replayed(id=row.id, topic=row.topic, committed=True, rows=new)

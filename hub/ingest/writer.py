@@ -26,7 +26,14 @@ from edge_agent.wire import codec, topics
 from edge_agent.wire.control import Ack
 from edge_agent.wire.topics import Leaf
 from hub.config import IngestConfig
-from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batch
+from hub.ingest.batches import (
+    Arrived,
+    Outcome,
+    Poison,
+    describe_differing,
+    read_batch,
+    store_batch,
+)
 from hub.storage import devices, poison, records
 from hub.storage.db import transaction
 
@@ -199,6 +206,7 @@ class IngestWriter:
         outcome = Outcome()
         at = self._clock.wall()
         offsets: dict[str, float] = {}
+        refused = any(isinstance(message.found, Poison) for message in group)
         for message in group:
             found = message.found
             if isinstance(found, Poison):
@@ -212,10 +220,19 @@ class IngestWriter:
                 continue
             offsets[found.key.device] = at - found.batch.header.wall_at
             store_batch(connection, found, at=at, outcome=outcome)
+            if differing := outcome.differing.get(found.key):
+                # Nothing is thrown away: what came second waits for a person.
+                refused = True
+                poison.write_poison(
+                    connection,
+                    message.topic,
+                    message.payload,
+                    reason=describe_differing(found.key, differing),
+                    at=at,
+                )
         for device, offset_s in offsets.items():
             devices.touch(connection, device, at)
             records.write_clock_offset(connection, device, offset_s)
-        refused = any(isinstance(message.found, Poison) for message in group)
         return outcome, poison.trim_poison(connection) if refused else 0
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import ColumnElement, Connection, case, func, select, update
 
-from edge_agent.wire.batch import Rows, encode_record
+from edge_agent.wire.batch import Rows, decode_record, encode_record
 from edge_agent.wire.records import (
     AnyRecord,
     FeedbackRecord,
@@ -133,6 +133,24 @@ def write_rows(connection: Connection, key: StreamKey, rows: Rows, at: float) ->
     if labels:
         connection.execute(insert_new(connection, FEEDBACK), labels)
     return len(rows) - max(result.rowcount, 0)
+
+
+def find_different(connection: Connection, key: StreamKey, rows: Rows) -> list[int]:
+    """Return the numbers under which something else is stored than these rows.
+
+    Compared as records, so that a field that a newer hub knows makes no difference.
+    """
+    stored = connection.execute(
+        select(RECORDS.c.seq, RECORDS.c.body).where(
+            RECORDS.c.device == key.device,
+            RECORDS.c.boot == key.boot,
+            RECORDS.c.lane == str(key.lane),
+            RECORDS.c.seq >= rows[0][0],
+            RECORDS.c.seq <= rows[-1][0],
+        )
+    )
+    came = dict(rows)
+    return [seq for seq, body in stored if decode_record(body.encode()) != came[seq]]
 
 
 def write_clock_offset(connection: Connection, device: str, offset_s: float) -> None:

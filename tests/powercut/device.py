@@ -30,7 +30,7 @@ CHECKPOINT_PAGES = (24, 400)
 """Few: the log is moved into the database many times in a run. Many: hardly ever."""
 METRICS, ALERT, SLOTS, SEND, RESTART = range(5)
 BUSY, QUIET = (10, 4, 4, 6, 1), (10, 0, 0, 0, 0)
-"""How often each of these is done; when quiet, the network is gone and only the clock syncs."""
+"""How often each is done; when quiet there is no network, and only the clock syncs."""
 STRETCH = 25
 """Steps between busy and quiet."""
 
