@@ -24,7 +24,7 @@ from edge_agent.wire.records import EventRecord
 
 LINK_UP = "link.up"
 LINK_DOWN = "link.down"
-STORE_FAILED = "store.failed"
+STORE_FAILED = "link.store_failed"
 LINK_STATE = "link_up"
 LINK_CONTESTED = "link.contested"
 CONTESTED = "AGENT-LINK-002"
@@ -92,6 +92,7 @@ class LinkSession:
             resend_after_s=self._config.outbox.resend_after_s,
         )
         deadline = float("inf")
+        failing = False
         while self._clock.mono() < deadline:
             try:
                 self._once(relay, slots, ports)
@@ -100,8 +101,11 @@ class LinkSession:
                     deadline = min(deadline, self._clock.mono() + DRAIN_S)
                     if not self._link.connected or not outbox.streams():
                         break
+                failing = False
             except StoreError as error:
-                log.warning(STORE_FAILED, extra={"error": str(error)})
+                if not failing:
+                    log.warning(STORE_FAILED, extra={"error": str(error)})
+                failing = True
                 if self._leave.wait(STORE_PAUSE_S):
                     break
         outbox.close()
