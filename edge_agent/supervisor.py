@@ -7,7 +7,8 @@ Without a broker it goes on and says so once. A thread that dies takes the proce
 down with exit code 1: whoever started it starts it again.
 
 Threads: ``main`` (heartbeat), ``link`` (connecting), ``relay`` (sending, receiving),
-``update`` (activations, commands), ``worker`` (watching the child).
+``update`` (activations, commands), ``worker`` (watching the child), ``disk`` (syncing
+the write-ahead log).
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import logging
 import queue
 import secrets
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +31,20 @@ from edge_agent.link.birth import describe_device
 from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.session import Delivery, LinkSession, SessionPorts
 from edge_agent.link.twin import CommandReceived, Desired, Twin
-from edge_agent.store.db import DAMAGED, DB_FILE, open_or_set_aside
+from edge_agent.store.db import (
+    DAMAGED,
+    DB_FILE,
+    mapped_errors,
+    mark_told,
+    open_or_set_aside,
+    transaction,
+    untold_asides,
+)
+from edge_agent.store.flush import LogFlusher
 from edge_agent.store.lock import take_lock
-from edge_agent.store.outbox import Outbox
+from edge_agent.store.outbox import Outbox, insert_records
 from edge_agent.store.slots import Slots, SlotStore
+from edge_agent.store.trouble import StoreTrouble
 from edge_agent.update.service import (
     AssignmentCame,
     CommandCame,
@@ -48,7 +60,6 @@ from edge_agent.wire.records import AnyRecord, EventRecord
 AGENT_STARTED = "agent.started"
 AGENT_STOPPED = "agent.stopped"
 DATABASE_SET_ASIDE = "store.set_aside"
-STORE_FAILED = "store.failed"
 THREAD_DIED = "thread.died"
 
 MAIN_POLL_S = 0.25
@@ -78,6 +89,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._failed = False
         self._events: queue.SimpleQueue[AnyRecord] = queue.SimpleQueue()
+        self._waiting: list[AnyRecord] = []
         self._tuf = TufVersions()
         root = read_root(path.parent / config.trust.root)
         now = self._clock.wall()
@@ -124,7 +136,9 @@ class Supervisor:
         if self._slots.phase in {Phase.ACTIVATE, Phase.PROBATION}:
             self._child.mark_activation()
         ports = SessionPorts(deliver=self._deliver, reported=self._reported)
+        flusher = LogFlusher(self._database)
         bodies: dict[str, Callable[[], None]] = {
+            "disk": lambda: flusher.run(self._stop),
             "link": self._link.run,
             "relay": lambda: self._session.run(self._database, ports),
             "update": self._updates.run,
@@ -162,22 +176,26 @@ class Supervisor:
         death = self._twin.death(self._clock.wall())
         self._link.stop((self._twin.presence_topic, death))
         threads["link"].join()
+        threads["disk"].join()
 
     def _beat(self) -> None:
         """Report health until told to stop."""
         outbox = Outbox(self._database, self._boot, self._config.outbox)
         heartbeat = Heartbeat(self._worker, self._child, self._clock)
+        trouble = StoreTrouble(self._clock)
         due = self._clock.mono() + min(1.0, self._config.health.period_s)
         while not self._stop.wait(MAIN_POLL_S):
             self._look_at_worker()
+            is_due = self._clock.mono() >= due
             try:
                 self._append_events(outbox)
-                if self._clock.mono() >= due:
+                self._tell_trouble(trouble, outbox)
+                if is_due:
                     due = self._clock.mono() + self._config.health.period_s
                     outbox.append([heartbeat.measure(outbox.stats())])
                     self._session.report_soon()
             except StoreError as error:
-                log.warning(STORE_FAILED, extra={"error": str(error)})
+                trouble.failed(error, lost=int(is_due))
                 self._stop.wait(STORE_PAUSE_S)
         outbox.close()
 
@@ -191,6 +209,20 @@ class Supervisor:
             if self._worker.loaded.release != before.release:
                 self._session.report_soon()
 
+    def _tell_trouble(self, trouble: StoreTrouble, outbox: Outbox) -> None:
+        """Report a disk that takes records again; what it costs is counted.
+
+        Raises:
+            StoreError: It does not yet.
+        """
+        if not trouble.present:
+            return
+        dropped = 0
+        with contextlib.suppress(WorkerError):
+            dropped = self._worker.stats().records_dropped
+        outbox.append([trouble.report(dropped)])
+        trouble.over()
+
     def _append_last_events(self) -> None:
         with contextlib.suppress(StoreError):
             outbox = Outbox(self._database, self._boot, self._config.outbox)
@@ -198,8 +230,11 @@ class Supervisor:
             outbox.close()
 
     def _append_events(self, outbox: Outbox) -> None:
-        while not self._events.empty():
-            outbox.append([self._events.get()])
+        while self._waiting or not self._events.empty():
+            # Out of the queue, but not lost when the disk is full.
+            self._waiting = self._waiting or [self._events.get()]
+            outbox.append(self._waiting)
+            self._waiting = []
 
     def _reported(self) -> Reported:
         loaded = self._worker.loaded
@@ -252,25 +287,37 @@ class Supervisor:
 
     def _open_database(self) -> Slots:
         """Open, migrate or set aside the database; return the slot row."""
-        conn, aside = open_or_set_aside(self._database, int(self._clock.wall()))
-        conn.close()
+        conn, _ = open_or_set_aside(self._database, int(self._clock.wall()))
+        try:
+            self._tell_asides(conn)
+        finally:
+            conn.close()
         store = SlotStore(self._database, self._boot, self._config.outbox)
         try:
-            if aside is None:
-                return store.read()
-            log.error(DATABASE_SET_ASIDE, extra={"moved_to": str(aside)})
-            self._events.put(
-                EventRecord(
-                    at=self._clock.wall(),
-                    code=DAMAGED,
-                    severity="critical",
-                    text=f"the database was damaged and set aside as {aside.name};"
-                    " records that were not sent yet are in that file only",
-                )
-            )
-            return store.restore()
+            return store.read_or_restore()
         finally:
             store.close()
+
+    def _tell_asides(self, conn: sqlite3.Connection) -> None:
+        """Report databases that were set aside; the report cannot be lost any more."""
+        asides = untold_asides(conn, self._database)
+        if not asides:
+            return
+        events = [
+            EventRecord(
+                at=self._clock.wall(),
+                code=DAMAGED,
+                severity="critical",
+                text=f"the database was damaged and set aside as {aside.name};"
+                " records that were not sent yet are in that file only",
+            )
+            for aside in asides
+        ]
+        with mapped_errors(self._database), transaction(conn, durable=True):
+            insert_records(conn, self._boot, self._config.outbox, events)
+            mark_told(conn, asides)
+        for aside in asides:
+            log.error(DATABASE_SET_ASIDE, extra={"moved_to": str(aside)})
 
 
 def read_root(path: Path) -> bytes:

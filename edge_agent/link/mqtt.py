@@ -5,13 +5,14 @@ last will. Invariants: paho never holds a backlog (messages are refused while th
 no session, or while ``WINDOW`` of them or as many as the broker takes are in flight);
 paho's thread only enqueues; plaintext goes to loopback only, unless the configuration
 allows it; TLS checks the broker's name and shows our certificate. Reconnecting is paced
-with full jitter.
+with full jitter (:mod:`edge_agent.link.retries`).
 """
 
 import logging
 import queue
 import random
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -37,13 +38,12 @@ from edge_agent.config import BrokerConfig
 from edge_agent.errors import LinkError
 from edge_agent.link.port import Down, LinkEvent, Received, Refused, Up
 from edge_agent.link.refusal import TOO_LARGE
+from edge_agent.link.retries import Retries
 
 LINK_EVENT_DROPPED = "link.event_dropped"
 WINDOW = 32
 EVENT_QUEUE = 1024
 CONNECT_TIMEOUT_S = 5.0
-RETRY_FIRST_S = 0.5
-RETRY_MAX_S = 30.0
 SUSPECT_BYTES = 4096
 """No broker worth the name takes less, so nothing smaller is given up."""
 _TOO_LARGE_SIGNS = frozenset({0x82, TOO_LARGE})
@@ -123,6 +123,7 @@ class MqttLink:
         self._stop = threading.Event()
         self._lost = threading.Event()
         self._up = threading.Event()
+        self._up_since: float | None = None
         self._flight = _Flight()
         self._random = random.SystemRandom()
         self._choice = VersionChoice(config.protocol)
@@ -160,16 +161,18 @@ class MqttLink:
 
     def run(self) -> None:
         """Connect and reconnect until :meth:`stop`; body of the link's thread."""
-        wait_s = RETRY_FIRST_S
+        retries = Retries()
         while not self._stop.is_set():
+            self._up_since = None
             if self._connect():
-                wait_s = RETRY_FIRST_S
                 self._lost.wait()
                 self._client.loop_stop()
                 self._choice.note(self._flight.answer)
-            if self._stop.wait(self._random.uniform(0.05, wait_s)):
+            retries.ended(self._session_s())
+            if retries.contested:
+                self._put(Down(reason="thrown out again and again", contested=True))
+            if self._stop.wait(self._random.uniform(0.05, retries.wait_s)):
                 break
-            wait_s = min(wait_s * 2, RETRY_MAX_S)
 
     def stop(self, last: tuple[str, bytes] | None = None) -> None:
         """Say goodbye with a last retained message, disconnect, end :meth:`run`."""
@@ -241,6 +244,11 @@ class MqttLink:
             host, port, silence_s, clean_start=False, properties=wanted
         )
 
+    def _session_s(self) -> float | None:
+        """Return how long the session lasted; ``None``: there was none."""
+        since = self._up_since
+        return None if since is None else time.monotonic() - since
+
     def _wait_published(self, info: paho.MQTTMessageInfo) -> None:
         try:
             info.wait_for_publish(timeout=1.0)
@@ -270,6 +278,7 @@ class MqttLink:
         self._flight.answer = Answer.ACCEPTED
         self._flight.limits = read_limits(properties)
         client.subscribe(self._subscriptions)
+        self._up_since = time.monotonic()
         self._up.set()
         self._put(Up(version=self._choice.version))
 

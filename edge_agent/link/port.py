@@ -25,6 +25,8 @@ class Down:
     """The session is lost, or could not be established: ``reason``."""
 
     reason: str
+    contested: bool = False
+    """Whether another device seems to use this one's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,15 +23,23 @@ from edge_agent.link.twin import CommandReceived, Desired, Twin
 from edge_agent.store.outbox import Outbox
 from edge_agent.store.slots import SlotStore
 from edge_agent.wire.control import Ack, Reported, TufBundle
+from edge_agent.wire.records import EventRecord
 
 LINK_UP = "link.up"
 LINK_DOWN = "link.down"
-STORE_FAILED = "store.failed"
+STORE_FAILED = "link.store_failed"
 LINK_REFUSED = "link.refused"
 LINK_STATE = "link_up"
 LINK_LEVEL = "link_mqtt_level"
 LEVELS: dict[Version, float] = {"5": 5.0, "3.1.1": 4.0}
 """What CONNECT calls the versions."""
+LINK_CONTESTED = "link.contested"
+CONTESTED = "AGENT-LINK-006"
+CONTEST_CURE = (
+    "give one of the two its own device.id and an empty state folder; with mutual TLS"
+    " also: hub devices revoke, then enrol both anew"
+)
+TELL_AGAIN_S = 3600.0
 POLL_S = 0.1
 DRAIN_S = 5.0
 STORE_PAUSE_S = 1.0
@@ -65,6 +73,8 @@ class LinkSession:
         self._report_due = threading.Event()
         self._up: bool | None = None
         self._refusals: set[tuple[str, int]] = set()
+        self._contested = False
+        self._told_at = float("-inf")
 
     def report_soon(self) -> None:
         """Have the reported twin published; any thread may call it."""
@@ -92,16 +102,21 @@ class LinkSession:
         )
         relay.pace = meter.pace
         deadline = float("inf")
+        failing = False
         while self._clock.mono() < deadline:
             try:
                 meter.look(slots)
                 self._once(relay, slots, ports)
+                self._tell_contest(outbox)
                 if self._leave.is_set():
                     deadline = min(deadline, self._clock.mono() + DRAIN_S)
                     if not self._link.connected or not relay.may_drain():
                         break
+                failing = False
             except StoreError as error:
-                log.warning(STORE_FAILED, extra={"error": str(error)})
+                if not failing:
+                    log.warning(STORE_FAILED, extra={"error": str(error)})
+                failing = True
                 if self._leave.wait(STORE_PAUSE_S):
                     break
         outbox.close()
@@ -116,6 +131,7 @@ class LinkSession:
             self._link.publish(self._twin.presence_topic, birth, retain=True)
             self._report_due.set()
         elif isinstance(event, Down):
+            self._contested |= event.contested
             self._note_down(slots, event.reason)
         elif isinstance(event, Refused):
             self._note_refused(event)
@@ -128,6 +144,24 @@ class LinkSession:
                 ports.deliver(message)
         self._publish_twin(ports)
         relay.pump()
+
+    def _tell_contest(self, outbox: Outbox) -> None:
+        """Report, at most once in a while, that another device uses this one's id."""
+        if not self._contested:
+            return
+        self._contested = False
+        if self._clock.mono() - self._told_at < TELL_AGAIN_S:
+            return
+        text = (
+            f"another device uses the id {self._config.device.id}: the broker ends"
+            f" every session soon. {CONTEST_CURE}"
+        )
+        record = EventRecord(
+            at=self._clock.wall(), code=CONTESTED, severity="critical", text=text
+        )
+        outbox.append([record])
+        self._told_at = self._clock.mono()
+        log.error(LINK_CONTESTED, extra={"device": self._config.device.id})
 
     def _publish_twin(self, ports: SessionPorts) -> None:
         if not self._report_due.is_set() or not self._link.connected:

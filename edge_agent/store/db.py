@@ -7,7 +7,7 @@ supervisor (which holds the state folder's lock) may set a corrupt file aside.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edge_agent.errors import StoreError
@@ -18,6 +18,7 @@ BUSY_TIMEOUT_S = 15.0
 PAGE_BYTES = 1024
 """A commit of 32 records writes half as many bytes to flash as with pages of 4096."""
 DAMAGED = "AGENT-STORE-002"
+_SIDE_FILES = ("-wal", "-shm")
 _CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
 
 _MIGRATIONS = (
@@ -120,12 +121,34 @@ def open_or_set_aside(path: Path, stamp: int) -> tuple[sqlite3.Connection, Path 
     except CorruptError:
         aside = path.with_name(f"{path.name}.corrupt-{stamp}")
         path.rename(aside)
-        for suffix in ("-wal", "-shm"):
+        for suffix in _SIDE_FILES:
             side = path.with_name(path.name + suffix)
             if side.exists():
                 side.rename(aside.with_name(aside.name + suffix))
         return open_db(path), aside
     return conn, None
+
+
+def untold_asides(conn: sqlite3.Connection, path: Path) -> list[Path]:
+    """Return the databases that were set aside and are not reported yet.
+
+    The files themselves are the memory: an agent that died after the renaming finds
+    them at its next start. :func:`mark_told` ends it, in the report's transaction.
+    """
+    names = sorted(path.parent.glob(f"{path.name}.corrupt-*"))
+    with mapped_errors(path):
+        return [
+            name
+            for name in names
+            if not name.name.endswith(_SIDE_FILES)
+            and read_meta(conn, f"told:{name.name}", "") == ""
+        ]
+
+
+def mark_told(conn: sqlite3.Connection, asides: Sequence[Path]) -> None:
+    """Remember that files are reported, inside the caller's transaction."""
+    for aside in asides:
+        write_meta(conn, f"told:{aside.name}", "1")
 
 
 def check_integrity(conn: sqlite3.Connection, path: Path) -> None:

@@ -103,6 +103,19 @@ class SlotStore:
         except msgspec.MsgspecError as error:
             raise StoreError("AGENT-STORE-008", f"bad slot row: {error}") from error
 
+    def read_or_restore(self) -> Slots:
+        """Return the row; where there is none, that of its copy, which is written.
+
+        A database without a row beside a copy is a new one in the place of one that
+        was set aside, perhaps by an agent that died before it got here.
+
+        Raises:
+            StoreError: It cannot be read or written.
+        """
+        with mapped_errors(self._path):
+            row = self._conn.execute("SELECT 1 FROM slots").fetchone()
+        return self.restore() if row is None else self.read()
+
     def write(self, slots: Slots, records: Sequence[AnyRecord] = ()) -> None:
         """Change the row and report the change, in one durable transaction.
 

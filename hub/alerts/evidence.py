@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edge_agent.wire.types import Count, DeviceId, Instant, Message, Ratio, Short
+from edge_agent.wire.types import Count, DeviceId, Instant, Message, Ratio, Short, Text
 
 MAX_DEVICES = 1000
 MAX_CHANNELS = 32
@@ -67,4 +67,15 @@ class AccuracyEvidence(Message, frozen=True, kw_only=True, tag="accuracy"):
     fired_at: Instant
 
 
-Evidence = DriftEvidence | AccuracyEvidence
+class CloneEvidence(Message, frozen=True, kw_only=True, tag="clone"):
+    """Two devices use one id: what showed it (``sign``), how often, since when."""
+
+    device: DeviceId
+    sign: Short
+    detail: Text
+    times: Count
+    first_at: Instant
+    last_at: Instant
+
+
+Evidence = DriftEvidence | AccuracyEvidence | CloneEvidence

@@ -18,6 +18,7 @@ from hub.cli.output import (
 from hub.config import Home
 
 if TYPE_CHECKING:
+    from hub.storage.clones import CloneRow
     from hub.storage.devices import AssignmentRow, DeviceRow
 
 
@@ -47,6 +48,15 @@ class AssignmentView(msgspec.Struct, frozen=True, kw_only=True):
     published_at: float | None
 
 
+class CloneView(msgspec.Struct, frozen=True, kw_only=True):
+    """That two devices use this id, by the newest sign of it."""
+
+    detail: str
+    times: int
+    first_at: float
+    last_at: float
+
+
 class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
     """A device with its twin and presence, as they came."""
 
@@ -54,6 +64,7 @@ class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
     desired: AssignmentView | None
     reported: Reported | None
     presence: Presence | None
+    clone: CloneView | None = None
 
 
 @click.group()
@@ -105,6 +116,7 @@ def get_command(home: Home, device: str, *, as_json: bool) -> None:
         desired=_assignment_view(assignment) if assignment else None,
         reported=row.reported,
         presence=row.presence,
+        clone=_clone_view(services.devices.clone_of(device)),
     )
     if as_json:
         print_json(detail)
@@ -176,6 +188,7 @@ def _print_detail(detail: DeviceDetail) -> None:
             ("model", view.sha256 or "-"),
             ("previous", (reported.previous if reported else 0) or "-"),
             ("phase", view.phase or "-"),
+            ("twice", _clone_text(detail.clone)),
             (
                 "desired",
                 f"release {desired.release} by {desired.rollout}, seq {desired.seq}"
@@ -200,6 +213,21 @@ def _view(row: "DeviceRow", now: float) -> DeviceView:
         clock_offset_s=row.clock_offset_s,
         boot=row.boot,
     )
+
+
+def _clone_view(row: "CloneRow | None") -> CloneView | None:
+    if row is None:
+        return None
+    return CloneView(
+        detail=row.detail, times=row.times, first_at=row.first_at, last_at=row.last_at
+    )
+
+
+def _clone_text(clone: CloneView | None) -> str:
+    if clone is None:
+        return "no"
+    since, last = utc_text(clone.first_at), utc_text(clone.last_at)
+    return f"yes, {clone.times} times from {since} to {last}: {clone.detail}"
 
 
 def _assignment_view(row: "AssignmentRow") -> AssignmentView:

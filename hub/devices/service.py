@@ -31,8 +31,10 @@ from edge_agent.wire.topics import Leaf
 from hub.config import HubConfig
 from hub.devices.inbox import Inbox
 from hub.errors import NotFoundError
+from hub.storage import clones
 from hub.storage import devices as store
 from hub.storage import releases as release_store
+from hub.storage.clones import CloneRow
 from hub.storage.db import transaction
 from hub.storage.devices import AssignmentRow, DeviceRow
 
@@ -42,6 +44,7 @@ DEVICE_NEW = "device.new"
 DEVICE_ONLINE = "device.online"
 DEVICE_OFFLINE = "device.offline"
 DEVICE_ASSIGNED = "device.assigned"
+DEVICE_CLONED = "device.cloned"
 
 COMMAND_LIFE_S = 3600.0
 
@@ -232,6 +235,11 @@ class DeviceService:
                 raise _no_device(device)
             return row, store.get_assignment(conn, device)
 
+    def clone_of(self, device: str) -> CloneRow | None:
+        """Return what says that a device is there twice, if anything ever did."""
+        with self._engine.connect() as conn:
+            return clones.get_clone(conn, device)
+
     def _flush_tuf(
         self,
         publish: Publish,
@@ -251,11 +259,30 @@ class DeviceService:
         # The will of an old process says nothing about the present one.
         if not presence.online and row.boot not in {"", presence.boot}:
             return
+        if presence.online:
+            self._look_for_clone(conn, presence, row)
         cohort = presence.labels.get(self._config.monitor.cohort_label, "")
         store.store_presence(conn, presence, cohort=cohort)
         if presence.online != row.online or presence.boot != row.boot:
             event = DEVICE_ONLINE if presence.online else DEVICE_OFFLINE
             log.info(event, extra={"device": presence.device, "boot": presence.boot})
+
+    def _look_for_clone(
+        self, conn: Connection, presence: Presence, row: DeviceRow
+    ) -> None:
+        """Note a boot that is born again after another one was: both live.
+
+        A boot is one process, and one process at a time holds a state folder.
+        """
+        now = self._clock.wall()
+        again = clones.note_birth(conn, presence, now)
+        if not again or row.boot in {"", presence.boot}:
+            return
+        detail = f"boots {row.boot} and {presence.boot} take turns"
+        clones.note_clone(
+            conn, presence.device, clones.TWO_BOOTS, detail=detail, at=now
+        )
+        log.warning(DEVICE_CLONED, extra={"device": presence.device, "detail": detail})
 
     def _receive_reported(self, conn: Connection, reported: Reported) -> None:
         row = self._known(conn, reported.device)

@@ -16,8 +16,10 @@ from edge_agent.wire.control import Ack
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.topics import Lane
 from hub.ingest.dedupe import advance
-from hub.storage import records
+from hub.storage import clones, records
 from hub.storage.streams import Stream, StreamKey, open_streams, save_streams
+
+SHOWN_NUMBERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class Outcome:
     """What a transaction decided; to be published only after its commit."""
 
     acks: dict[StreamKey, Ack] = field(default_factory=dict)
+    differing: dict[int, str] = field(default_factory=dict)
+    """By place in the group: what of a batch is committed already as something else."""
     rows: int = 0
     redelivered: int = 0
 
@@ -50,6 +54,7 @@ class _Rows:
 
     fresh: Rows = field(default_factory=list)
     again: Rows = field(default_factory=list)
+    suspects: dict[int, Rows] = field(default_factory=dict)
     gap_to: int = 0
     ask: int = 0
 
@@ -77,13 +82,16 @@ def store_batches(
 ) -> Outcome:
     """Insert the rows of batches received ``at``, and move their streams' watermarks.
 
+    Rows that are there already are compared: two processes that count alike, but not
+    the same, are two devices with one id.
+
     Returns:
         The acknowledgements that hold once the transaction is committed.
     """
     streams = open_streams(connection, {one.key for one in arrived})
     brought = {key: _Rows() for key in streams}
-    for one in arrived:
-        _sort(streams[one.key], brought[one.key], one.batch)
+    for place, one in enumerate(arrived):
+        _sort(streams[one.key], brought[one.key], one.batch, place)
     fresh = [(streams[key].id, rows.fresh) for key, rows in brought.items()]
     records.write_rows(connection, fresh, at)
     outcome = Outcome()
@@ -94,13 +102,18 @@ def store_batches(
         outcome.rows += len(rows.fresh) + len(rows.again)
         outcome.redelivered += stream.redelivered
         outcome.acks[key] = _ack(key, stream, rows)
+        if stream.redelivered:
+            outcome.differing |= _compare(connection, key, stream, rows.suspects)
+    for place, detail in outcome.differing.items():
+        device = arrived[place].key.device
+        clones.note_clone(connection, device, clones.TWO_CONTENTS, detail=detail, at=at)
     labels = [(key.device, rows.fresh + rows.again) for key, rows in brought.items()]
     records.write_labels(connection, labels, at)
     save_streams(connection, streams.values())
     return outcome
 
 
-def _sort(stream: Stream, rows: _Rows, batch: Batch) -> None:
+def _sort(stream: Stream, rows: _Rows, batch: Batch, place: int) -> None:
     """Take a batch's rows: above the highest number yet, none can be there."""
     header = batch.header
     new = advance(stream.watermark, header)
@@ -111,9 +124,28 @@ def _sort(stream: Stream, rows: _Rows, batch: Batch) -> None:
         rows.gap_to = max(rows.gap_to, header.hi)
     known = max(0, min(len(batch.rows), stream.top - header.lo + 1))
     rows.again += batch.rows[:known]
+    if known:
+        rows.suspects[place] = batch.rows[:known]
     rows.fresh += batch.rows[known:]
     if batch.rows:
         stream.top = max(stream.top, header.hi)
+
+
+def _compare(
+    connection: Connection, key: StreamKey, stream: Stream, suspects: dict[int, Rows]
+) -> dict[int, str]:
+    """Say which records of batches are not those that were committed before."""
+    found: dict[int, str] = {}
+    for place, rows in suspects.items():
+        numbers = records.find_different(connection, stream.id, rows)
+        if numbers:
+            shown = ", ".join(map(str, numbers[:SHOWN_NUMBERS]))
+            more = ", …" if len(numbers) > SHOWN_NUMBERS else ""
+            found[place] = (
+                f"other records are committed as {shown}{more} of boot {key.boot},"
+                f" lane {key.lane}: two devices use the id {key.device}"
+            )
+    return found
 
 
 def _ack(key: StreamKey, stream: Stream, rows: _Rows) -> Ack:

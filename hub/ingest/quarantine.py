@@ -143,6 +143,9 @@ def _try_again(connection: Connection, row: PoisonRow) -> Replayed:
         poison.write_reason(connection, row.id, reason)
         return Replayed(id=row.id, topic=row.topic, committed=False, reason=reason)
     outcome = _commit(connection, found, row.received_at)
+    if reason := outcome.differing.get(0, ""):
+        poison.write_reason(connection, row.id, reason)
+        return Replayed(id=row.id, topic=row.topic, committed=False, reason=reason)
     poison.delete_poison(connection, [row.id])
     new = outcome.rows - outcome.redelivered
     return Replayed(id=row.id, topic=row.topic, committed=True, rows=new)

@@ -188,25 +188,32 @@ class IngestWriter:
         """Write a group; return its outcome and how much old poison was dropped."""
         at = self._clock.wall()
         arrived: list[Arrived] = []
+        messages: list[_Message] = []
         for message in group:
             found = message.found
             if isinstance(found, Arrived):
                 arrived.append(found)
+                messages.append(message)
                 continue
-            poison.write_poison(
-                connection,
-                message.topic,
-                message.payload,
-                reason=found.reason,
-                at=at,
-            )
+            _set_aside(connection, message, found.reason, at)
         outcome = Outcome()
         if arrived:
             outcome = store_batches(connection, arrived, at=at)
             offsets = {a.key.device: at - a.batch.header.wall_at for a in arrived}
             devices.note_heard(connection, offsets, at)
-        refused = len(arrived) < len(group)
+        for place, detail in outcome.differing.items():
+            # Nothing is thrown away: what came second waits for a person.
+            _set_aside(connection, messages[place], detail, at)
+        refused = len(arrived) < len(group) or outcome.differing
         return outcome, poison.trim_poison(connection) if refused else 0
+
+
+def _set_aside(
+    connection: Connection, message: _Message, reason: str, at: float
+) -> None:
+    poison.write_poison(
+        connection, message.topic, message.payload, reason=reason, at=at
+    )
 
 
 def _read(message: _Message) -> _Message:

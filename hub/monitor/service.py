@@ -16,6 +16,7 @@ from edge_agent.base.clock import Clock
 from hub.alerts.machine import Condition, Timing
 from hub.alerts.service import AlertService, Observation
 from hub.config import Home, HubConfig
+from hub.monitor.clone import CLONE, observe_clone
 from hub.monitor.observe import (
     Member,
     observe_accuracy,
@@ -24,7 +25,7 @@ from hub.monitor.observe import (
 from hub.monitor.performance import AccuracyWatch
 from hub.monitor.releases import MonitoredRelease, read_monitored
 from hub.monitor.scoring import DeviceScore, History, Position, Window, score_device
-from hub.storage import records
+from hub.storage import clones, records
 from hub.storage.records import StoredFeedback, StoredProfile
 from hub.storage.tables import DEVICES
 
@@ -104,13 +105,15 @@ class MonitorService:
             devices = list(_read_devices(connection))
             profiles = records.read_profiles(connection, self._cursor.profile, CHUNK)
             labels = records.read_feedback(connection, self._cursor.feedback, CHUNK)
+            cloned = clones.list_clones(connection)
         self._take_profiles(profiles)
         self._take_labels(labels, {device.id: device.cohort for device in devices})
         if CHUNK in (len(profiles), len(labels)):
             return
         self._score()
         now = self._clock.wall()
-        self._alerts.apply(list(self._observe(devices, now)), now)
+        twice = [observe_clone(row, now) for row in cloned]
+        self._alerts.apply([*self._observe(devices, now), *twice], now)
 
     def scores(self, release: int) -> dict[str, DeviceScore]:
         """Return the newest score of each device on a release."""
@@ -218,7 +221,7 @@ class MonitorService:
         for device in devices:
             on[device.cohort].add(device.release)
         for rule, release, cohort in self._alerts.open_keys:
-            if on[cohort] and not on[cohort] & {0, release}:
+            if rule != CLONE and on[cohort] and not on[cohort] & {0, release}:
                 yield Observation(
                     rule=rule,
                     release=release,

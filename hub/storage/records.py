@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import ColumnElement, Connection, TextClause, func, select
 
-from edge_agent.wire.batch import Rows, encode_record
+from edge_agent.wire.batch import Rows, decode_record, encode_record
 from edge_agent.wire.records import (
     AnyRecord,
     EventRecord,
@@ -98,6 +98,26 @@ def write_labels(
         if isinstance(record, FeedbackRecord)
     ]
     insert_many(connection, FEEDBACK, _FEEDBACK, labels)
+
+
+def find_different(connection: Connection, stream: int, rows: Rows) -> list[int]:
+    """Return the numbers under which something else is stored than these rows.
+
+    Compared as records, so that a field that a newer hub knows makes no difference.
+    """
+    found = connection.execute(
+        select(RECORDS.c.seq, RECORDS.c.body).where(
+            RECORDS.c.stream == stream,
+            RECORDS.c.seq >= rows[0][0],
+            RECORDS.c.seq <= rows[-1][0],
+        )
+    )
+    stored = {row.seq: row.body for row in found}
+    return [
+        seq
+        for seq, record in rows
+        if seq in stored and decode_record(stored[seq].encode()) != record
+    ]
 
 
 def read_profiles(

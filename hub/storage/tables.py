@@ -139,6 +139,26 @@ POISON = Table(
     Column("payload", LargeBinary, nullable=False),
 )
 
+BIRTHS = Table(
+    "births",
+    METADATA,
+    Column("device", String(64), primary_key=True),
+    Column("boot", String(16), primary_key=True),
+    Column("born_at", Float, nullable=False),  # the device's time
+    Column("heard_at", Float, nullable=False),
+)
+
+CLONES = Table(
+    "clones",
+    METADATA,
+    Column("device", String(64), primary_key=True),
+    Column("sign", String(16), nullable=False),  # two boots | two contents
+    Column("detail", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("first_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+)
+
 RELEASES = Table(
     "releases",
     METADATA,
