@@ -73,6 +73,16 @@ class IngestConfig(Strict, frozen=True, kw_only=True):
     group_batches: Annotated[int, Meta(ge=1, le=1000)] = 64
 
 
+class StorageConfig(Strict, frozen=True, kw_only=True):
+    """For how many days records and labels are kept; 0: for ever.
+
+    Drift is judged against each device's own first windows under a release: keep them
+    for as long as a release stays on a device.
+    """
+
+    keep_days: Annotated[float, Meta(ge=0, le=36_500)] = 365.0
+
+
 class MonitorConfig(Strict, frozen=True, kw_only=True):
     """Drift and performance: how much evidence, and when it becomes an alert.
 
@@ -132,6 +142,7 @@ class HubConfig(Strict, frozen=True, kw_only=True):
     api: ApiConfig = ApiConfig()
     identity: IdentityConfig = IdentityConfig()
     ingest: IngestConfig = IngestConfig()
+    storage: StorageConfig = StorageConfig()
     monitor: MonitorConfig = MonitorConfig()
     retrain: RetrainConfig = RetrainConfig()
     rollout: RolloutConfig = RolloutConfig()

@@ -1,6 +1,7 @@
-"""The hub's connection to the MQTT broker: the only file of the hub that imports paho.
+"""The hub's connection to the MQTT broker.
 
-It decides nothing about content. Its invariants:
+With ``hub/confirmed.py`` the only file of the hub that imports paho. It decides nothing
+about content. Its invariants:
 
 * A PUBACK goes out only when the receiver says so (``done()``), and only on the
   connection that the message came by: packet identifiers start anew on each.
@@ -32,7 +33,6 @@ from edge_agent.base.mqtt_version import (
     UNSUPPORTED_VERSION,
     V5,
     Answer,
-    Limits,
     Version,
     VersionChoice,
     read_limits,
@@ -41,13 +41,13 @@ from edge_agent.wire import topics
 from edge_agent.wire.topics import Address, Lane, Leaf
 from hub.broker_tls import read_tls
 from hub.config import BrokerConfig
+from hub.confirmed import LINK_REFUSED, Confirmed, Outgoing
 from hub.errors import UnreachableError
 
 log = logging.getLogger(__name__)
 
 LINK_UP = "link.up"
 LINK_DOWN = "link.down"
-LINK_REFUSED = "link.refused"
 
 KEEPALIVE_S = 30
 STOP_S = 10.0
@@ -77,12 +77,14 @@ class HubLink:
         self,
         config: BrokerConfig,
         *,
-        on_batch: OnBatch,
-        on_control: OnControl,
+        on_batch: OnBatch | None,
+        on_control: OnControl | None,
         on_up: Callable[[], None],
         persistent: bool = True,
     ) -> None:
         """Prepare the client; nothing is sent before :meth:`start`.
+
+        Nothing is subscribed to for a callback that is ``None``.
 
         ``persistent`` is for the one hub; who only looks on leaves no session behind.
         """
@@ -95,10 +97,7 @@ class HubLink:
         self._persistent = persistent
         self._choice = VersionChoice(config.protocol)
         self._answer = Answer.NONE
-        self._limits = Limits()
-        self._refused: set[int] = set()
-        self._complained: set[str] = set()
-        self._pending: list[mqtt.MQTTMessageInfo] = []
+        self._confirmed = Confirmed()
         self._swap = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="mqtt", daemon=True)
@@ -124,7 +123,7 @@ class HubLink:
         client.on_disconnect = self._disconnected
         client.on_subscribe = self._subscribed
         client.on_message = self._message
-        client.on_publish = self._published
+        client.on_publish = self._confirmed.on_publish
         return client
 
     @property
@@ -186,7 +185,7 @@ class HubLink:
                 if self._stopping.is_set():
                     return
                 if self._choice.version != spoken:
-                    self._pending = []
+                    self._confirmed.forget()
                     self._client = self._new_client()
                 self._call_broker()
 
@@ -238,48 +237,14 @@ class HubLink:
             cannot be waited for: without a connection (nothing is sent), and on the
             network thread (the message goes out unconfirmed).
         """
-        if not self.connected or not self._takes(topic, payload):
+        if not self.connected:
             return False
-        properties = None
-        if expires_s and self._choice.version == V5:
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.MessageExpiryInterval = max(1, int(expires_s))
-        info = self._client.publish(
-            topic, payload, qos=1, retain=retain, properties=properties
+        waits = threading.get_ident() != self._network_thread
+        return self._confirmed.publish(
+            self._client,
+            Outgoing(topic=topic, payload=payload, retain=retain, expires_s=expires_s),
+            timeout_s=timeout_s if waits else 0.0,
         )
-        if info.rc != mqtt.MQTT_ERR_SUCCESS:
-            return False
-        self._pending.append(info)
-        if threading.get_ident() == self._network_thread:
-            return False
-        try:
-            info.wait_for_publish(timeout_s)
-        except (RuntimeError, ValueError):
-            return False
-        refused = info.mid in self._refused
-        self._refused.discard(info.mid)
-        return info.is_published() and not refused
-
-    def _takes(self, topic: str, payload: bytes) -> bool:
-        """Tell whether the broker's limits allow one more message, and this one."""
-        self._pending = [info for info in self._pending if not info.is_published()]
-        if len(self._pending) >= self._limits.receive_maximum:
-            return False
-        if self._limits.fits(topic, payload):
-            return True
-        self._complain(
-            "HUB-LINK-006",
-            f"{topic} has {len(payload)} bytes, the broker takes packets up to"
-            f" {self._limits.packet_bytes}",
-            "raise the broker's largest packet (max_packet_size in mosquitto)",
-        )
-        return False
-
-    def _complain(self, code: str, text: str, cure: str) -> None:
-        """Log a refusal once: publishing is tried again without end."""
-        if text not in self._complained:
-            self._complained.add(text)
-            log.error(LINK_REFUSED, extra={"code": code, "reason": text, "cure": cure})
 
     def send(self, topic: str, payload: bytes) -> None:
         """Publish at QoS 0 and go on: for what the receiver will ask for again."""
@@ -301,21 +266,30 @@ class HubLink:
                 log.error(LINK_REFUSED, extra={"reason": str(reason)})
             return
         self._answer = Answer.ACCEPTED
-        self._limits = read_limits(properties)
+        self._confirmed.limits = read_limits(properties)
         self._generation += 1
         self._network_thread = threading.get_ident()
-        client.subscribe(
-            [
-                (topics.any_up(), int(self._config.batch_qos)),
-                (topics.any_leaf(Leaf.PRESENCE), 1),
-                (topics.any_leaf(Leaf.REPORTED), 1),
-            ]
-        )
+        self._subscribe(client)
         self._said_down = False
         self._up.set()
         facts = {"host": self._config.host, "port": self._config.port}
         log.info(LINK_UP, extra={**facts, "mqtt": self._choice.version})
         self._on_up()
+
+    def _subscribe(self, client: mqtt.Client) -> None:
+        """Ask for what is wanted, and no longer for what the session once was for."""
+        batches = [(topics.any_up(), int(self._config.batch_qos))]
+        control = [
+            (topics.any_leaf(leaf), 1) for leaf in (Leaf.PRESENCE, Leaf.REPORTED)
+        ]
+        for wanted, filters in (
+            (self._on_batch, batches),
+            (self._on_control, control),
+        ):
+            if wanted is not None:
+                client.subscribe(filters)
+            elif self._persistent:
+                client.unsubscribe([name for name, _ in filters])
 
     def _connect_failed(self, _client: mqtt.Client, _userdata: object) -> None:
         self._say_down("cannot connect")
@@ -351,23 +325,6 @@ class HubLink:
                 LINK_REFUSED, extra={"reason": "the broker denies a subscription"}
             )
 
-    def _published(
-        self,
-        _client: mqtt.Client,
-        _userdata: Any,  # noqa: ANN401 - paho's signature
-        mid: int,
-        reason: ReasonCode,
-        _properties: object,
-    ) -> None:
-        if reason.is_failure:
-            self._refused.add(mid)
-            self._complain(
-                "HUB-LINK-005",
-                f"the broker refuses a message: {reason}",
-                "let the hub's user write shoal/v1/# in the broker's access rules"
-                " (hub broker config writes them); the broker's log says more",
-            )
-
     def _message(
         self, client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
     ) -> None:
@@ -380,9 +337,12 @@ class HubLink:
             return
         address = topics.parse(topic)
         if address is None or isinstance(address.kind, Lane):
-            self._on_batch(topic, payload, done)
+            if self._on_batch is None:
+                done()
+            else:
+                self._on_batch(topic, payload, done)
             return
-        if payload:
+        if payload and self._on_control is not None:
             self._on_control(address, payload)
         client.ack(message.mid, message.qos)
 

@@ -1,39 +1,39 @@
 """The composition root of the hub: services, threads, and their end.
 
 ``hub serve`` is one process with four threads: the link's network thread, the ingest
-writer, the ticker (which steps everything that is not telemetry), and HTTP. A thread
-that dies takes the process down with a clear log, because a hub that lost one of them
-only looks alive. The command line uses the same services without the threads.
+writer, the ticker (which steps everything that is not telemetry), and HTTP; or several
+processes that have some of them each (:mod:`hub.role`). A thread that dies takes the
+process down with a clear log, because a hub that lost one of them only looks alive. The
+command line uses the same services without the threads.
 """
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from edge_agent.base.clock import Clock, SystemClock
 from edge_agent.base.exit_codes import ExitCode
-from hub.config import ApiConfig, Home, HubConfig
+from hub.config import Home, HubConfig
 from hub.devices.service import DeviceService
-from hub.errors import UnreachableError
 from hub.home import read_home
 from hub.identity.service import IdentityService
 from hub.releases.service import ReleaseService
 from hub.releases.signer import Signer
 from hub.retrain.service import RetrainService
+from hub.role import Part, release_part, take_part
 from hub.rollout.service import RolloutService
 from hub.storage.db import open_database
+from hub.storage.retention import Retention
 
 if TYPE_CHECKING:
-    import uvicorn
+    from hub.api.server import HttpServer
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,6 @@ DATABASE_BUSY = "hub.database_busy"
 REFRESH_S = 60.0
 STOP_S = 2.5
 """Within this, the threads end; a process manager waits a little longer."""
-GRACEFUL_HTTP_S = 1
-_BACKLOG = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,26 +108,39 @@ def open_services(home: Home, clock: Clock | None = None) -> Services:
 class Hub:
     """Everything that ``hub serve`` runs."""
 
-    def __init__(self, services: Services) -> None:
-        """Compose link, ingest, monitoring and HTTP; nothing is started yet."""
+    def __init__(self, services: Services, part: Part | None = None) -> None:
+        """Compose what a part has (by default everything); nothing is started yet.
+
+        Raises:
+            ConflictError: Another process has this part (``HUB-SERVE-001``).
+        """
         from hub.identity.broker import hub_broker
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
         from hub.monitor.service import MonitorService
 
         self._services = services
+        self._part = part = part or Part()
+        self._locks = take_part(services.home, part)
         config = services.config
         self._stop = threading.Event()
         self._died = ""
         self._busy = False
         self._writer = IngestWriter(
-            services.engine, services.clock, self._publish_ack, config.ingest
+            services.engine,
+            services.clock,
+            self._publish_ack,
+            config.ingest,
+            part.shard,
         )
         self._link = HubLink(
-            hub_broker(services.home, config.broker),
-            on_batch=self._writer.offer,
-            on_control=services.devices.inbox.put,
+            hub_broker(services.home, config.broker, suffix=part.suffix),
+            on_batch=self._writer.offer if part.ingests else None,
+            on_control=services.devices.inbox.put if part.controls else None,
             on_up=services.devices.republish_all,
+        )
+        self._retention = Retention(
+            services.engine, services.clock, config.storage.keep_days
         )
         self._monitor = MonitorService(
             services.engine, services.home, config, services.clock
@@ -143,29 +154,34 @@ class Hub:
         """Serve until a stop is requested or a thread dies; return the exit code.
 
         Raises:
-            UnreachableError: The HTTP port cannot be used (``HUB-API-001``), or the
-                broker may not be (``HUB-LINK-001``).
+            UnreachableError: The HTTP port cannot be used, or the broker may not be
+                (``HUB-LINK-001``).
         """
-        api = self._services.config.api
-        listener = _listen(api)
-        server = self._http_server()
-        threads = [
-            self._thread("ingest-writer", lambda: self._writer.run(self._stop)),
-            self._thread("ticker", self._tick_until_stop),
-            self._thread("http", lambda: server.run(sockets=[listener])),
-        ]
+        http = self._http() if self._part.controls else None
+        threads: list[threading.Thread] = []
+        if self._part.ingests:
+            ingest = self._thread("ingest", lambda: self._writer.run(self._stop))
+            threads.append(ingest)
+        if http is not None:
+            threads.append(self._thread("ticker", self._tick_until_stop))
+            threads.append(self._thread("http", http.run))
         self._link.start()
         for thread in threads:
             thread.start()
-        log.info(HUB_STARTED, extra={"host": api.host, "port": api.port})
+        api = self._services.config.api
+        facts = {"role": self._part.role, "host": api.host, "port": api.port}
+        log.info(HUB_STARTED, extra=facts if http is not None else {"role": "ingest"})
         self._stop.wait()
-        server.should_exit = True
+        if http is not None:
+            http.request_stop()
         deadline = time.monotonic() + STOP_S
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._services.retrain.close()
         self._link.stop()
-        listener.close()
+        if http is not None:
+            http.close()
+        release_part(self._locks)
         log.info(HUB_STOPPED, extra={"reason": self._died or "asked to"})
         return ExitCode.FAILED if self._died else ExitCode.OK
 
@@ -207,6 +223,7 @@ class Hub:
         self._monitor.tick()
         services.retrain.tick()
         services.rollouts.tick()
+        self._retention.tick()
         services.devices.flush(
             self._link.publish,
             services.releases.tuf_version,
@@ -222,43 +239,14 @@ class Hub:
     def _publish_ack(self, topic: str, payload: bytes) -> None:
         self._link.send(topic, payload)
 
-    def _http_server(self) -> "uvicorn.Server":
-        import uvicorn
-
-        from hub.api.app import make_app
-        from hub.api.enrol import add_enrolment
+    def _http(self) -> "HttpServer":
+        from hub.api.server import HttpServer
 
         services = self._services
-        app = make_app(services.home.artifacts, lambda: self._link.connected)
-        add_enrolment(app, services.identity, services.clock)
-        return uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                ssl_certfile=self._http_certificate(),
-                timeout_graceful_shutdown=GRACEFUL_HTTP_S,
-            )
+        return HttpServer(
+            services.home,
+            services.config.api,
+            services.identity,
+            services.clock,
+            lambda: self._link.connected,
         )
-
-    def _http_certificate(self) -> Path | None:
-        from hub.identity.broker import http_certificate
-
-        api = self._services.config.api
-        if not api.tls:
-            return None
-        names = (api.host, urlsplit(api.public_url).hostname or "")
-        return http_certificate(self._services.home, names)
-
-
-def _listen(api: ApiConfig) -> socket.socket:
-    try:
-        return socket.create_server((api.host, api.port), backlog=_BACKLOG)
-    except OSError as error:
-        raise UnreachableError(
-            "HUB-API-001",
-            f"cannot listen on {api.host}:{api.port}: {error.strerror or error}",
-            cure="set another [api] port in hub.toml; is a hub running already?",
-        ) from error

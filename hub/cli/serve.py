@@ -6,21 +6,47 @@ import sys
 import click
 
 from hub.config import Home
+from hub.ingest.shard import Shard
+from hub.role import Part, Role
+
+
+def _read_shard(
+    _context: click.Context, _parameter: click.Parameter, text: str | None
+) -> Shard:
+    try:
+        return Shard.parse(text) if text else Shard()
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.ALL.value,
+    show_default=True,
+    help="Everything in one process, or a part of it.",
+)
+@click.option(
+    "--shard",
+    metavar="NUMBER/OF",
+    callback=_read_shard,
+    help="With --role ingest: which share of the devices, such as 2/4.",
+)
 @click.option("--verbose", is_flag=True, help="Log debug messages too.")
 @click.pass_obj
-def serve(home: Home, *, verbose: bool) -> None:
+def serve(home: Home, role: str, shard: Shard, *, verbose: bool) -> None:
     """Run the hub until SIGTERM or Ctrl-C.
 
     Without a broker it says so once and keeps trying.
     """
+    if shard.of > 1 and role != Role.INGEST:
+        raise click.UsageError("--shard goes with --role ingest")
     from edge_agent.base.log import set_up_logging
     from hub.service import Hub, open_services
 
     set_up_logging(verbose=verbose)
-    hub = Hub(open_services(home))
+    hub = Hub(open_services(home), Part(role=Role(role), shard=shard))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: hub.request_stop())
     sys.exit(hub.run())

@@ -20,6 +20,8 @@ from hub.errors import HubError, RefusedError
 from hub.files import write_durably
 from hub.identity.ca import HUB_USER, WATCH_USER, open_authority
 from hub.identity.service import IdentityService
+from hub.ingest.shard import MAX_SHARDS
+from hub.role import shard_user
 
 LOOPBACK = ("localhost", "127.0.0.1")
 _RENEW_BEFORE = timedelta(days=200)
@@ -77,6 +79,17 @@ def rules() -> str:
         f"user {HUB_USER}",
         f"topic readwrite {TOPIC_PREFIX}/#",
         "",
+        "# hub serve --role ingest",
+        *(
+            line
+            for number in range(1, MAX_SHARDS + 1)
+            for line in (
+                f"user {shard_user(number)}",
+                f"topic read {TOPIC_PREFIX}/+/up/#",
+                f"topic write {TOPIC_PREFIX}/+/{Leaf.ACK}",
+            )
+        ),
+        "",
         "# hub tail",
         f"user {WATCH_USER}",
         f"topic read {TOPIC_PREFIX}/#",
@@ -84,12 +97,17 @@ def rules() -> str:
     return "\n".join(lines) + "\n"
 
 
-def hub_broker(home: Home, broker: BrokerConfig, user: str = HUB_USER) -> BrokerConfig:
+def hub_broker(
+    home: Home, broker: BrokerConfig, user: str = HUB_USER, *, suffix: str = ""
+) -> BrokerConfig:
     """Return the broker's configuration with files that are there.
 
     Where TLS names none, these are the home's own: the certificate is made at the
-    first use and again when it has not long to live.
+    first use and again when it has not long to live. ``suffix`` is added to the user
+    and to the client id.
     """
+    broker = msgspec.structs.replace(broker, client_id=broker.client_id + suffix)
+    user += suffix
     if not broker.tls.enabled:
         return broker
     tls = broker.tls

@@ -98,11 +98,11 @@ def store_batches(
     for key, rows in brought.items():
         stream = streams[key]
         new = records.write_rows(connection, [(stream.id, rows.again)], at)
-        stream.redelivered = len(rows.again) - new
-        outcome.rows += len(rows.fresh) + len(rows.again)
+        outcome.rows += len(rows.fresh) + len(rows.again) + stream.redelivered
+        stream.redelivered += len(rows.again) - new
         outcome.redelivered += stream.redelivered
         outcome.acks[key] = _ack(key, stream, rows)
-        if stream.redelivered:
+        if new < len(rows.again):
             outcome.differing |= _compare(connection, key, stream, rows.suspects)
     for place, detail in outcome.differing.items():
         device = arrived[place].key.device
@@ -122,10 +122,12 @@ def _sort(stream: Stream, rows: _Rows, batch: Batch, place: int) -> None:
     rows.ask = header.ask or rows.ask
     if new.gap:
         rows.gap_to = max(rows.gap_to, header.hi)
+    pruned = max(0, min(len(batch.rows), stream.pruned - header.lo + 1))
     known = max(0, min(len(batch.rows), stream.top - header.lo + 1))
-    rows.again += batch.rows[:known]
-    if known:
-        rows.suspects[place] = batch.rows[:known]
+    stream.redelivered += pruned
+    if again := batch.rows[pruned:known]:
+        rows.again += again
+        rows.suspects[place] = again
     rows.fresh += batch.rows[known:]
     if batch.rows:
         stream.top = max(stream.top, header.hi)

@@ -25,6 +25,7 @@ from edge_agent.wire import codec, topics
 from edge_agent.wire.topics import Leaf
 from hub.config import IngestConfig
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
+from hub.ingest.shard import Shard
 from hub.storage import devices, poison
 from hub.storage.db import transaction
 
@@ -77,8 +78,13 @@ class IngestWriter:
         clock: Clock,
         publish_ack: PublishAck,
         config: IngestConfig,
+        shard: Shard | None = None,
     ) -> None:
-        """Create the writer with an empty queue of ``config.queue_batches``."""
+        """Create the writer with an empty queue of ``config.queue_batches``.
+
+        With a ``shard`` it leaves the batches of other devices to other processes.
+        """
+        self._shard = shard or Shard()
         self._engine, self._clock, self._publish_ack = engine, clock, publish_ack
         self._group = config.group_batches
         self._queue: queue.Queue[_Message] = queue.Queue(config.queue_batches)
@@ -87,6 +93,9 @@ class IngestWriter:
 
     def offer(self, topic: str, payload: bytes, done: Callable[[], None]) -> None:
         """Queue a message; never waits. Called on the network thread."""
+        if not self._shard.owns(topic):
+            done()
+            return
         try:
             self._queue.put_nowait(_Message(topic=topic, payload=payload, done=done))
             self._full = False

@@ -1,7 +1,8 @@
 """Repository of streams: how far the records of one device, boot and lane have come.
 
 ``watermark`` is what a device is told and deletes up to; ``top`` is the highest number
-that was ever committed, so rows above it cannot be there yet.
+that was ever committed, so rows above it cannot be there yet; up to ``pruned`` records
+were deleted because of their age, and must not come back.
 """
 
 from collections.abc import Collection, Iterable
@@ -49,6 +50,7 @@ class Stream:
     id: int
     watermark: int
     top: int
+    pruned: int = 0
     evicted: int = 0
     redelivered: int = 0
 
@@ -95,13 +97,14 @@ def _read(
             columns.lane,
             columns.watermark,
             columns.top,
+            columns.pruned,
         )
         .where(tuple_(columns.device, columns.boot, columns.lane).in_(wanted))
         .with_for_update()
     )
     return {
         StreamKey(device=row.device, boot=row.boot, lane=Lane(row.lane)): Stream(
-            id=row.id, watermark=row.watermark, top=row.top
+            id=row.id, watermark=row.watermark, top=row.top, pruned=row.pruned
         )
         for row in rows
     }

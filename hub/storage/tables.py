@@ -74,6 +74,8 @@ STREAMS = Table(
     Column("top", BigInteger, nullable=False),  # highest number committed
     Column("evicted", Integer, nullable=False, default=0),
     Column("redelivered", Integer, nullable=False, default=0),
+    # up to which number records were deleted because of their age
+    Column("pruned", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("device", "boot", "lane", name="streams_once"),
     sqlite_autoincrement=True,
 )
