@@ -62,7 +62,7 @@ class TrustConfig(Strict, frozen=True, kw_only=True):
 class OutboxConfig(Strict, frozen=True, kw_only=True):
     """Commit and send sizes, and the space each lane may take on disk."""
 
-    batch_records: Annotated[int, Meta(ge=1, le=256)] = 32
+    batch_records: Annotated[int, Meta(ge=1, le=256)] = 64
     batch_s: Positive = 1.0
     resend_after_s: Positive = 10.0
     alert_bytes: Bytes = 1 << 20

@@ -8,6 +8,7 @@ one: everything up to it is acknowledged or evicted.
 """
 
 import functools
+import operator
 import zlib
 from typing import Annotated, Any, get_args
 
@@ -15,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from edge_agent.wire.errors import WireError
-from edge_agent.wire.records import AnyRecord
+from edge_agent.wire.records import KIND_OF, AnyRecord
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import BootId, Count, Instant, Message, Seconds, Seq
 from edge_agent.wire.version import PROTOCOL_VERSION
@@ -71,15 +72,31 @@ class Packed(Message, frozen=True, kw_only=True):
     kinds: Annotated[dict[str, Columns], Meta(max_length=16)]
 
 
-_KINDS = {str(record.__struct_config__.tag): record for record in get_args(AnyRecord)}
-_decode_packed = msgspec.json.Decoder(Packed)
+class _RawColumns(Message, frozen=True, kw_only=True):
+    """:class:`Columns` whose fields are not decoded before their kind is known."""
+
+    seq: Annotated[list[Seq], Meta(max_length=MAX_RECORDS)]
+    fields: msgspec.Raw
+
+
+class _Outline(Message, frozen=True, kw_only=True):
+    """:class:`Packed`, decoded by kind in a second step."""
+
+    header: BatchHeader
+    kinds: Annotated[dict[str, _RawColumns], Meta(max_length=16)]
+
+
+_seq_of = operator.itemgetter(0)
+_KINDS = {KIND_OF[record]: record for record in get_args(AnyRecord)}
+_encode_record = msgspec.json.Encoder().encode
+_decode_outline = msgspec.json.Decoder(_Outline)
 _decode_row = msgspec.json.Decoder(dict[str, Any])
 _decode_record: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
 
 
 def encode_record(record: AnyRecord) -> bytes:
     """Encode one record as JSON with its ``kind``."""
-    return msgspec.json.encode(record)
+    return _encode_record(record)
 
 
 def decode_record(data: bytes) -> AnyRecord:
@@ -130,16 +147,16 @@ def decode_batch(data: bytes) -> Batch:
     rows: Rows = []
     for name, columns in packed.kinds.items():
         rows += _rows_of(name.rstrip("+"), columns)
-    rows.sort(key=lambda row: row[0])
+    if len(packed.kinds) > 1:
+        rows.sort(key=_seq_of)
     header = packed.header
-    if header.hi - header.lo + 1 != len(rows) or any(
-        seq != header.lo + place for place, (seq, _) in enumerate(rows)
-    ):
+    is_whole = len(rows) == header.hi - header.lo + 1  # before so many are listed
+    if not is_whole or [s for s, _ in rows] != list(range(header.lo, header.hi + 1)):
         raise WireError("WIRE-BATCH-004", f"rows are not {header.lo}..{header.hi}")
     return Batch(header=header, rows=rows)
 
 
-def _unpack(data: bytes) -> Packed:
+def _unpack(data: bytes) -> _Outline:
     if len(data) > MAX_COMPRESSED_BYTES:
         raise WireError("WIRE-BATCH-001", f"batch of {len(data)} bytes is too large")
     inflater = zlib.decompressobj()
@@ -150,37 +167,45 @@ def _unpack(data: bytes) -> Packed:
     if inflater.unconsumed_tail or not inflater.eof:
         raise WireError("WIRE-BATCH-001", "batch is cut short or inflates too far")
     try:
-        return _decode_packed.decode(plain)
+        return _decode_outline.decode(plain)
     except msgspec.MsgspecError as error:
         raise WireError("WIRE-BATCH-003", f"not a batch: {error}") from error
 
 
-def _rows_of(kind: str, columns: Columns) -> Rows:
+def _rows_of(kind: str, columns: _RawColumns) -> Rows:
     """Check whole columns at once, then build one record a row."""
-    if any(len(values) != len(columns.seq) for values in columns.fields.values()):
-        raise WireError("WIRE-BATCH-003", f"columns of {kind!r} differ in length")
     record: type[AnyRecord] | None = _KINDS.get(kind)
     if record is None:
         raise WireError("WIRE-BATCH-003", f"there is no kind {kind!r}")
     try:
-        checked = msgspec.convert(columns.fields, _columns_of(record), builtin_types=())
+        checked = _columns_decoder(record).decode(columns.fields)
     except msgspec.MsgspecError as error:
         raise WireError("WIRE-BATCH-003", f"bad {kind!r} record: {error}") from error
-    present = {
-        name: values
-        for name in record.__struct_fields__
-        if (values := getattr(checked, name)) is not msgspec.UNSET
-    }
-    names = tuple(present)
-    return [
-        (seq, record(**dict(zip(names, values, strict=True))))
-        for seq, *values in zip(columns.seq, *present.values(), strict=True)
+    fields = [
+        _or_default(getattr(checked, field.encode_name), field, len(columns.seq))
+        for field in msgspec.structs.fields(record)
     ]
+    if any(len(values) != len(columns.seq) for values in fields):
+        raise WireError("WIRE-BATCH-003", f"columns of {kind!r} differ in length")
+    return list(zip(columns.seq, map(record, *fields), strict=True))
+
+
+def _or_default(
+    values: list[Any] | msgspec.UnsetType, field: msgspec.structs.FieldInfo, count: int
+) -> list[Any]:
+    """Return a column, made of its field's default where the batch has none."""
+    if values is not msgspec.UNSET:
+        return values
+    if field.default_factory is not msgspec.NODEFAULT:
+        return [field.default_factory() for _ in range(count)]
+    return [field.default] * count
 
 
 @functools.cache
-def _columns_of(record: type[AnyRecord]) -> type[msgspec.Struct]:
-    """Return the struct of a kind's columns: each field a list of that field's type.
+def _columns_decoder(
+    record: type[AnyRecord],
+) -> msgspec.json.Decoder[msgspec.Struct]:
+    """Return the decoder of a kind's columns: each field a list of that field's type.
 
     A column may be absent where the field has a default.
     """
@@ -192,4 +217,5 @@ def _columns_of(record: type[AnyRecord]) -> type[msgspec.Struct]:
             if field.required
             else (field.encode_name, values | msgspec.UnsetType, msgspec.UNSET)
         )
-    return msgspec.defstruct(f"{record.__name__}Columns", fields, kw_only=True)
+    columns = msgspec.defstruct(f"{record.__name__}Columns", fields, kw_only=True)
+    return msgspec.json.Decoder(columns)

@@ -29,13 +29,17 @@ from edge_agent.wire.types import (
 Shape = Annotated[list[Count], Meta(max_length=8)]
 
 
-class Record(Message, frozen=True, kw_only=True, tag_field="kind"):
-    """Base of all records. ``at``: the device's wall time of the event."""
+class Record(Message, frozen=True, tag_field="kind"):
+    """Base of all records. ``at``: the device's wall time of the event.
+
+    Records also take their fields by place: a batch is decoded column by column, and
+    to name the fields of each record would cost more than all the rest of it.
+    """
 
     at: Instant
 
 
-class ProfileRecord(Record, frozen=True, kw_only=True, tag="profile"):
+class ProfileRecord(Record, frozen=True, tag="profile"):
     """What one window of samples looked like, as counts on the release's bin edges.
 
     ``reference`` is the sha256 of the release's reference profile: profiles with
@@ -49,7 +53,7 @@ class ProfileRecord(Record, frozen=True, kw_only=True, tag="profile"):
     profile: ProfileData
 
 
-class HealthRecord(Record, frozen=True, kw_only=True, tag="health"):
+class HealthRecord(Record, frozen=True, tag="health"):
     """The device's heartbeat: counters since boot, memory, and what is loaded."""
 
     uptime_s: Seconds
@@ -68,7 +72,7 @@ class HealthRecord(Record, frozen=True, kw_only=True, tag="health"):
     outbox_evicted: dict[Short, Count] = {}
 
 
-class FeedbackRecord(Record, frozen=True, kw_only=True, tag="feedback"):
+class FeedbackRecord(Record, frozen=True, tag="feedback"):
     """A true label that arrived late for one prediction of this device."""
 
     sample_id: SampleId
@@ -80,7 +84,7 @@ class FeedbackRecord(Record, frozen=True, kw_only=True, tag="feedback"):
     predicted_at: Instant
 
 
-class UpdateRecord(Record, frozen=True, kw_only=True, tag="update"):
+class UpdateRecord(Record, frozen=True, tag="update"):
     """One transition of the activation machine, or its end (``outcome`` set).
 
     ``outcome`` is ``""`` on the way, then one of ``committed``, ``failed`` (before
@@ -96,7 +100,7 @@ class UpdateRecord(Record, frozen=True, kw_only=True, tag="update"):
     detail: Text = ""
 
 
-class EventRecord(Record, frozen=True, kw_only=True, tag="event"):
+class EventRecord(Record, frozen=True, tag="event"):
     """Something an operator should know: code, plain text, and its facts."""
 
     code: Code
@@ -105,7 +109,7 @@ class EventRecord(Record, frozen=True, kw_only=True, tag="event"):
     facts: Labels = {}
 
 
-class SampleRecord(Record, frozen=True, kw_only=True, tag="sample"):
+class SampleRecord(Record, frozen=True, tag="sample"):
     """One raw input with its true label, sent only under a named, unexpired consent.
 
     ``data`` is the input as little-endian float32 in C order (base64 in JSON).
@@ -137,3 +141,8 @@ LANE_OF: dict[type[Record], Lane] = {
     EventRecord: Lane.ALERT,
     SampleRecord: Lane.SAMPLE,
 }
+
+KIND_OF: dict[type[Record], str] = {
+    record: str(record.__struct_config__.tag) for record in LANE_OF
+}
+"""The ``kind`` that each record has on the wire."""

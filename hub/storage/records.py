@@ -12,8 +12,7 @@ from sqlalchemy import ColumnElement, Connection, TextClause, func, select
 
 from edge_agent.wire.batch import Rows, decode_record, encode_record
 from edge_agent.wire.records import (
-    AnyRecord,
-    EventRecord,
+    KIND_OF,
     FeedbackRecord,
     ProfileRecord,
     SampleRecord,
@@ -83,7 +82,19 @@ def write_rows(
     Returns:
         How many were new.
     """
-    values = [_as_row(stream, *row, at) for stream, rows in brought for row in rows]
+    values: list[Values] = [
+        (
+            stream,
+            seq,
+            KIND_OF[type(record)],
+            record.at,
+            at,
+            getattr(record, "release", 0),
+            encode_record(record).decode(),
+        )
+        for stream, rows in brought
+        for seq, record in rows
+    ]
     return insert_many(connection, RECORDS, _RECORD, values)
 
 
@@ -205,18 +216,6 @@ def _are_samples(
         IS_SAMPLE,
         STREAMS.c.device.in_(devices),
         RECORDS.c.received_at >= since,
-    )
-
-
-def _as_row(stream: int, seq: int, record: AnyRecord, at: float) -> Values:
-    return (
-        stream,
-        seq,
-        str(record.__struct_config__.tag),
-        record.at,
-        at,
-        0 if isinstance(record, EventRecord) else record.release,
-        encode_record(record).decode(),
     )
 
 

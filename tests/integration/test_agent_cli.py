@@ -72,7 +72,7 @@ def test_config_check(config: Path) -> None:
     done = ask("config", "check", "--config", str(config), "--json")
 
     assert done.returncode == 0
-    assert json.loads(done.stdout)["outbox"]["batch_records"] == 32
+    assert json.loads(done.stdout)["outbox"]["batch_records"] == 64
 
 
 def test_unknown_key_is_explained(config: Path) -> None:

@@ -122,9 +122,11 @@ def test_a_truncated_batch_is_refused() -> None:
 
 def test_columns_of_different_lengths_are_refused() -> None:
     """A column that lost a value cannot shift the others."""
+    row = msgspec.to_builtins(feedback(1))
+    fields = {name: [value, value] for name, value in row.items() if name != "kind"}
     packed = {
         "header": msgspec.to_builtins(header(1, 2)),
-        "kinds": {"feedback": {"seq": [1, 2], "fields": {"at": [1.0]}}},
+        "kinds": {"feedback": {"seq": [1, 2], "fields": fields | {"at": [1.0]}}},
     }
 
     with pytest.raises(WireError, match="differ in length"):
