@@ -12,7 +12,7 @@ from edge_agent.base.settings import read_settings
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import DeviceId, Labels, Name, Strict
 
-CA_FILE, CERT_FILE, KEY_FILE = "ca.pem", "device.pem", "device.key"
+CA_FILE, CERT_FILE = "ca.pem", "device.pem"
 
 Bytes = Annotated[int, Meta(ge=4096)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -30,7 +30,11 @@ class DeviceConfig(Strict, frozen=True, kw_only=True):
 
 
 class TlsConfig(Strict, frozen=True, kw_only=True):
-    """TLS to the broker; ``edge-agent enroll`` writes the files. Empty: state_dir's."""
+    """TLS to the broker. Empty: what ``edge-agent enroll`` writes to the state folder.
+
+    There ``cert`` holds the key too, so that both change at once. ``key`` is for a pair
+    that is managed elsewhere; the agent then never renews it.
+    """
 
     enabled: bool = False
     ca: str = ""
@@ -166,7 +170,7 @@ def place_tls(config: AgentConfig, folder: Path) -> BrokerConfig:
         tls,
         ca=str(folder / tls.ca if tls.ca else state / CA_FILE),
         cert=str(folder / tls.cert if tls.cert else state / CERT_FILE),
-        key=str(folder / tls.key if tls.key else state / KEY_FILE),
+        key=str(folder / tls.key) if tls.key else "",
     )
     return replace(config.broker, tls=placed)
 

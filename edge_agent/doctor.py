@@ -14,9 +14,11 @@ from pathlib import Path
 import msgspec
 
 from edge_agent.base.clock import EARLIEST_WALL
-from edge_agent.config import AgentConfig
-from edge_agent.errors import LinkError, StoreError
+from edge_agent.base.tls import client_context
+from edge_agent.config import AgentConfig, place_tls
+from edge_agent.errors import EnrolError, LinkError, StoreError
 from edge_agent.link.mqtt import refuse_plaintext
+from edge_agent.openssl import read_certificate
 from edge_agent.status import last_version
 from edge_agent.store.db import DB_FILE
 
@@ -49,6 +51,7 @@ def examine(config: AgentConfig, config_path: Path) -> list[Finding]:
         lambda: _root_file(folder / config.trust.root),
         _runtime,
         lambda: _broker(config, state_dir / DB_FILE),
+        *([lambda: _certificate(config, folder)] if config.broker.tls.enabled else []),
         lambda: _disk(state_dir),
         _clock,
     ]
@@ -127,6 +130,32 @@ def _broker(config: AgentConfig, database: Path) -> Finding:
         spoken = ""
     how = f", the agent speaks MQTT {spoken} with it" if spoken else ""
     return Finding(check="broker", ok=True, seen=f"{name} answers{how}")
+
+
+def _certificate(config: AgentConfig, folder: Path) -> Finding:
+    tls, name = place_tls(config, folder).tls, "certificate"
+    try:
+        found = read_certificate(Path(tls.cert))
+        client_context(tls.ca, tls.cert, tls.key)
+    except EnrolError as error:
+        return Finding(check=name, ok=False, seen=error.text, cure=error.cure)
+    except OSError as error:
+        return Finding(
+            check=name,
+            ok=False,
+            seen=f"{tls.cert} cannot be used with its key and {tls.ca}: {error}",
+            cure="enrol anew: hub devices enroll-token, edge-agent enroll",
+        )
+    days = (found.ends_at - time.time()) / 86_400
+    seen = f"of {found.name}, {days:.0f} days left"
+    if found.name != config.device.id:
+        cure = f"set device.id = {found.name!r}, or enrol as {config.device.id}"
+        return Finding(check=name, ok=False, seen=seen, cure=cure)
+    if time.time() < found.begins_at:
+        cure = "set the clock: the certificate is not valid yet"
+        return Finding(check=name, ok=False, seen=seen, cure=cure)
+    cure = "enrol anew with a token: an expired certificate cannot renew itself"
+    return Finding(check=name, ok=days > 0, seen=seen, cure=cure)
 
 
 def _disk(state_dir: Path) -> Finding:

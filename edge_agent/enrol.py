@@ -3,11 +3,11 @@
 The key never leaves the device. ``openssl`` makes it and the signing request, so that
 a device needs no cryptography library. Nothing is replaced before the hub's answer was
 checked: the certificate is for our key and was signed by the authority that came along.
+Key and certificate are one file and so take the place of the old pair in one rename.
 """
 
 import os
 import ssl
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ import msgspec
 from edge_agent.base.tls import client_context
 from edge_agent.config import AgentConfig, TlsConfig, place_tls
 from edge_agent.errors import EnrolError
+from edge_agent.openssl import certificate_of, read_certificate, run_openssl
 from edge_agent.store.disk import disk_error, sync_folder
 from edge_agent.wire import codec
 from edge_agent.wire.enrol import (
@@ -33,8 +34,8 @@ from edge_agent.wire.errors import WireError
 if TYPE_CHECKING:
     import httpx
 
-OPENSSL_S = 30.0
 TIMEOUT_S = 30.0
+HUB_SUFFIX = ".hub"
 _OK = 200
 _PRIVATE, _PUBLIC = 0o600, 0o644
 
@@ -44,7 +45,6 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
 
     device: str
     certificate: str
-    key: str
     ca: str
 
     def lines(self) -> list[str]:
@@ -65,17 +65,27 @@ def enrol(
         ca: Authority of the hub's HTTPS certificate; ``None``: the one enrolled with.
 
     Raises:
-        EnrolError: The hub refuses, cannot be reached, or ``openssl`` is missing.
+        EnrolError: The hub refuses, cannot be reached, ``openssl`` is missing, or the
+            configuration names a key of its own.
         StoreError: The state folder cannot be written.
     """
     broker = place_tls(config, config_path.resolve().parent)
     _refuse_plaintext(hub, allowed=broker.allow_plaintext)
     files = broker.tls
+    if files.key:
+        raise EnrolError(
+            "AGENT-ENROL-010",
+            f"broker.tls.key names a key that is managed elsewhere: {files.key}",
+            cure="remove broker.tls.key: an enrolled device has key and certificate in"
+            " one file, broker.tls.cert",
+        )
     try:
-        Path(files.key).parent.mkdir(parents=True, exist_ok=True)
+        Path(files.cert).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(error) from error
-    key = _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+    key = run_openssl(
+        "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"
+    )
     csr = _request(key, config.device.id)
     trusted = ca or (Path(files.ca) if Path(files.ca).exists() else None)
     if token:
@@ -87,9 +97,43 @@ def enrol(
     way = "/enroll" if token else "/renew"
     reply = _post(hub.rstrip("/") + way, codec.encode(body), trusted)
     _install(files, key, reply)
-    return Enrolled(
-        device=config.device.id, certificate=files.cert, key=files.key, ca=files.ca
-    )
+    remember_hub(Path(files.cert), hub)
+    return Enrolled(device=config.device.id, certificate=files.cert, ca=files.ca)
+
+
+def remember_hub(certificate: Path, hub: str) -> None:
+    """Keep, beside the certificate, where it can be renewed.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    path = certificate.with_suffix(HUB_SUFFIX)
+    try:
+        _write_beside(path, hub.encode(), _PUBLIC).replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(error) from error
+
+
+def renew(config: AgentConfig, config_path: Path) -> Enrolled:
+    """Renew the present certificate at the hub that gave it.
+
+    Raises:
+        EnrolError: It is not known which that was (``AGENT-ENROL-011``), or as
+            :func:`enrol`.
+        StoreError: The state folder cannot be written.
+    """
+    broker = place_tls(config, config_path.resolve().parent)
+    path = Path(broker.tls.cert).with_suffix(HUB_SUFFIX)
+    try:
+        hub = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise EnrolError(
+            "AGENT-ENROL-011",
+            f"it is not known which hub renews the certificate: {error}",
+            cure="edge-agent enroll --renew --hub URL",
+        ) from error
+    return enrol(config, config_path, hub, "", None)
 
 
 def _refuse_plaintext(hub: str, *, allowed: bool) -> None:
@@ -110,30 +154,8 @@ def _refuse_plaintext(hub: str, *, allowed: bool) -> None:
         )
 
 
-def _openssl(*words: str, given: bytes = b"") -> bytes:
-    try:
-        done = subprocess.run(
-            ["openssl", *words],  # noqa: S607 - where it is differs between systems
-            input=given,
-            capture_output=True,
-            timeout=OPENSSL_S,
-            check=True,
-        )
-    except FileNotFoundError as error:
-        raise EnrolError(
-            "AGENT-ENROL-003",
-            "the program openssl, which makes the key, is not installed",
-            cure="install the system's package: apt-get install openssl",
-        ) from error
-    except (subprocess.SubprocessError, OSError) as error:
-        raise EnrolError(
-            "AGENT-ENROL-004", f"openssl {words[0]} failed: {error}"
-        ) from error
-    return done.stdout
-
-
 def _request(key: bytes, device: str) -> bytes:
-    return _openssl(
+    return run_openssl(
         "req",
         "-new",
         "-sha256",
@@ -146,16 +168,11 @@ def _request(key: bytes, device: str) -> bytes:
 
 
 def _renewal(files: TlsConfig, csr: str) -> RenewRequest:
-    try:
-        certificate = Path(files.cert).read_text("utf-8")
-    except OSError as error:
-        raise EnrolError(
-            "AGENT-ENROL-005",
-            f"there is no certificate to renew: {error}",
-            cure="enrol with a token: hub devices enroll-token DEVICE",
-        ) from error
+    path = Path(files.cert)
+    read_certificate(path)
+    certificate = certificate_of(path.read_text("utf-8"))
     signed = f"{RENEW_PURPOSE}\n{csr}".encode()
-    signature = _openssl("dgst", "-sha256", "-sign", files.key, given=signed)
+    signature = run_openssl("dgst", "-sha256", "-sign", files.cert, given=signed)
     return RenewRequest(certificate=certificate, csr=csr, signature=signature.hex())
 
 
@@ -202,32 +219,29 @@ def _read(response: "httpx.Response") -> EnrolReply:
 
 def _install(files: TlsConfig, key: bytes, reply: EnrolReply) -> None:
     """Check the answer on files of their own, then let them take the final names."""
-    parts = {
-        Path(files.ca): (reply.ca.encode(), _PUBLIC),
-        Path(files.key): (key, _PRIVATE),
-        Path(files.cert): (reply.certificate.encode(), _PUBLIC),
-    }
-    made: dict[Path, Path] = {}
+    pair = key + reply.certificate.encode()
+    ca, cert = Path(files.ca), Path(files.cert)
+    made: list[Path] = []
     try:
-        for path, (data, mode) in parts.items():
-            made[path] = _write_beside(path, data, mode)
-        new_ca, new_key, new_cert = made.values()
+        made.append(new_ca := _write_beside(ca, reply.ca.encode(), _PUBLIC))
+        made.append(new_cert := _write_beside(cert, pair, _PRIVATE))
         try:
-            client_context(str(new_ca), str(new_cert), str(new_key))
+            client_context(str(new_ca), str(new_cert))
         except OSError as error:
             raise EnrolError(
                 "AGENT-ENROL-009", f"the hub's answer is not for this key: {error}"
             ) from error
-        _openssl(
+        run_openssl(
             "verify", "-purpose", "sslclient", "-CAfile", str(new_ca), str(new_cert)
         )
-        for path, new in made.items():
+        # The authority first: it stays the same, or vouches for both pairs.
+        for path, new in ((ca, new_ca), (cert, new_cert)):
             new.replace(path)
             sync_folder(path.parent)
     except OSError as error:
         raise disk_error(error) from error
     finally:
-        for new in made.values():
+        for new in made:
             new.unlink(missing_ok=True)
 
 

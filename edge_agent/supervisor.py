@@ -7,8 +7,8 @@ Without a broker it goes on and says so once. A thread that dies takes the proce
 down with exit code 1: whoever started it starts it again.
 
 Threads: ``main`` (heartbeat), ``link`` (connecting), ``relay`` (sending, receiving),
-``update`` (activations, commands), ``worker`` (watching the child), ``disk`` (syncing
-the write-ahead log).
+``update`` (activations, commands), ``worker`` (watching the child), ``identity``
+(renewing the certificate), ``disk`` (syncing the write-ahead log).
 """
 
 import contextlib
@@ -24,13 +24,16 @@ from pathlib import Path
 from edge_agent.base.clock import SystemClock
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.child import ChildHooks, WorkerChild, worker_command
-from edge_agent.config import AgentConfig, place_tls
+from edge_agent.config import AgentConfig, BrokerConfig, place_tls
+from edge_agent.enrol import renew
 from edge_agent.errors import AgentError, StoreError, WorkerError
 from edge_agent.heartbeat import SOCKET_FILE, Heartbeat, WorkerPort
 from edge_agent.link.birth import describe_device
 from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.session import Delivery, LinkSession, SessionPorts
 from edge_agent.link.twin import CommandReceived, Desired, Twin
+from edge_agent.openssl import read_certificate
+from edge_agent.renewal import Renewal, RenewalPorts
 from edge_agent.store.db import (
     DAMAGED,
     DB_FILE,
@@ -123,6 +126,7 @@ class Supervisor:
             ),
             self._clock,
         )
+        self._renewal = self._make_renewal(path, broker)
         hooks = ChildHooks(on_death=self._on_death, on_crash_loop=self._on_crash_loop)
         self._child = WorkerChild(worker_command(path, self._boot), self._clock, hooks)
 
@@ -144,6 +148,8 @@ class Supervisor:
             "update": self._updates.run,
             "worker": self._child.run,
         }
+        if (renewal := self._renewal) is not None:
+            bodies["identity"] = lambda: renewal.run(self._stop)
         threads = {
             name: threading.Thread(target=self._guard, args=(name, body), name=name)
             for name, body in bodies.items()
@@ -176,7 +182,8 @@ class Supervisor:
         death = self._twin.death(self._clock.wall())
         self._link.stop((self._twin.presence_topic, death))
         threads["link"].join()
-        threads["disk"].join()
+        for name in threads.keys() & {"disk", "identity"}:
+            threads[name].join()
 
     def _beat(self) -> None:
         """Report health until told to stop."""
@@ -222,6 +229,27 @@ class Supervisor:
             dropped = self._worker.stats().records_dropped
         outbox.append([trouble.report(dropped)])
         trouble.over()
+
+    def _make_renewal(self, config_path: Path, broker: BrokerConfig) -> Renewal | None:
+        if not broker.tls.enabled or broker.tls.key:
+            return None
+        ports = RenewalPorts(
+            read=read_certificate,
+            renew=lambda: renew(self._config, config_path),
+            renewed=self._link.reconnect,
+            tell=self._tell_renewal,
+        )
+        return Renewal(Path(broker.tls.cert), self._clock, ports)
+
+    def _tell_renewal(self, error: AgentError) -> None:
+        self._events.put(
+            EventRecord(
+                at=self._clock.wall(),
+                code=error.code,
+                severity="warning",
+                text=f"the certificate is not renewed: {error.text}",
+            )
+        )
 
     def _append_last_events(self) -> None:
         with contextlib.suppress(StoreError):

@@ -202,6 +202,13 @@ class MqttLink:
             self._say_refused(topic, len(payload), refused)
         return True
 
+    def reconnect(self) -> None:
+        """End the session, so that the next one has the certificate that is there now.
+
+        Nothing is lost: what was in flight is asked for and sent again.
+        """
+        self._client.disconnect()
+
     def poll(self, timeout_s: float) -> LinkEvent | None:
         """Return the next event, or ``None`` when there is none in time."""
         try:

@@ -53,9 +53,15 @@ def config_command(
 @_TO
 @click.pass_obj
 def revocations_command(home: Home, folder: Path) -> None:
-    """Write the revocation list anew; restart the broker then."""
-    from hub.identity.broker import write_revocations
+    """Write revocation list and rules anew, and have the broker read them.
+
+    A broker of another user or machine reads them on SIGHUP
+    (systemctl reload mosquitto).
+    """
+    from hub.identity.broker import reload_broker, write_revocations
     from hub.service import open_services
 
     write_revocations(folder, open_services(home).identity)
-    click.echo(f"wrote {folder / 'crl.pem'}; restart the broker", err=True)
+    done = reload_broker(folder)
+    then = "the broker reads it" if done else "now: systemctl reload mosquitto"
+    click.echo(f"wrote {folder / 'crl.pem'} and {folder / 'acl'}; {then}", err=True)

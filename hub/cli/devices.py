@@ -1,5 +1,7 @@
 """``hub devices``: what devices are, report, and were told; enrolment."""
 
+import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -36,6 +38,7 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
     first_seen_at: float
     clock_offset_s: float
     boot: str
+    certificate_ends_at: float | None
 
 
 class AssignmentView(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,12 +84,13 @@ def list_command(home: Home, *, as_json: bool) -> None:
 
     services = open_services(home)
     now = services.clock.wall()
-    views = [_view(row, now) for row in services.devices.list_devices()]
+    ends = services.identity.expiries()
+    views = [_view(row, now, ends) for row in services.devices.list_devices()]
     if as_json:
         print_json(views)
         return
     print_table(
-        ("device", "online", "cohort", "release", "phase", "seen"),
+        ("device", "online", "cohort", "release", "phase", "seen", "certificate"),
         [
             (
                 view.id,
@@ -95,6 +99,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
                 view.release or "-",
                 view.phase or "-",
                 f"{age_text(view.age_s)} ago",
+                _certificate_text(view.certificate_ends_at, now),
             )
             for view in views
         ],
@@ -112,7 +117,7 @@ def get_command(home: Home, device: str, *, as_json: bool) -> None:
     services = open_services(home)
     row, assignment = services.devices.get(device)
     detail = DeviceDetail(
-        device=_view(row, services.clock.wall()),
+        device=_view(row, services.clock.wall(), services.identity.expiries()),
         desired=_assignment_view(assignment) if assignment else None,
         reported=row.reported,
         presence=row.presence,
@@ -157,7 +162,8 @@ def enroll_token(home: Home, device: str, valid_for: float, *, as_json: bool) ->
 def revoke_command(home: Home, device: str, *, as_json: bool) -> None:
     """Revoke every certificate of DEVICE, and its token.
 
-    Give the broker the new list (hub broker revocations), then restart it.
+    The hub takes nothing from it any more; the broker learns it by
+    hub broker revocations.
     """
     from hub.service import open_services
 
@@ -188,6 +194,7 @@ def _print_detail(detail: DeviceDetail) -> None:
             ("model", view.sha256 or "-"),
             ("previous", (reported.previous if reported else 0) or "-"),
             ("phase", view.phase or "-"),
+            ("certificate", _certificate_text(view.certificate_ends_at, time.time())),
             ("twice", _clone_text(detail.clone)),
             (
                 "desired",
@@ -199,7 +206,14 @@ def _print_detail(detail: DeviceDetail) -> None:
     )
 
 
-def _view(row: "DeviceRow", now: float) -> DeviceView:
+def _certificate_text(ends_at: float | None, now: float) -> str:
+    """Say how long a device's certificate lasts; it renews itself with 30 days left."""
+    if ends_at is None:
+        return "-"
+    return f"{(ends_at - now) / 86_400:.0f} d" if ends_at > now else "expired"
+
+
+def _view(row: "DeviceRow", now: float, ends: Mapping[str, float]) -> DeviceView:
     return DeviceView(
         id=row.id,
         online=row.online,
@@ -211,6 +225,7 @@ def _view(row: "DeviceRow", now: float) -> DeviceView:
         last_seen_at=row.last_seen_at,
         first_seen_at=row.first_seen_at,
         clock_offset_s=row.clock_offset_s,
+        certificate_ends_at=ends.get(row.id),
         boot=row.boot,
     )
 

@@ -6,6 +6,8 @@ another's session. Devices cannot subscribe their way around it: mosquitto grant
 filter such as ``#``, and checks each message against the rules when it delivers.
 """
 
+import os
+import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +25,7 @@ from hub.identity.service import IdentityService
 from hub.ingest.shard import MAX_SHARDS
 from hub.role import shard_user
 
+PID_FILE = "mosquitto.pid"
 LOOPBACK = ("localhost", "127.0.0.1")
 _RENEW_BEFORE = timedelta(days=200)
 _PRIVATE = 0o600
@@ -47,27 +50,54 @@ def write_broker(
         write_durably(folder / "ca.pem", authority.pem)
         write_durably(folder / "server.key", key, mode=_PRIVATE)
         write_durably(folder / "server.pem", certificate)
-        write_durably(folder / "crl.pem", identity.revocations())
-        write_durably(folder / "acl", rules().encode())
+        _write_changing(folder, identity)
         write_durably(folder / "mosquitto.conf", _configuration(folder, port).encode())
     except OSError as error:
         raise _unwritable(folder, error) from error
 
 
 def write_revocations(folder: Path, identity: IdentityService) -> None:
-    """Write the revocation list alone; mosquitto reads it when it starts.
+    """Write what a revocation changes: the list, and the rules.
 
     Raises:
         HubError: The folder cannot be written (``HUB-BROKER-001``).
     """
     try:
-        write_durably(folder / "crl.pem", identity.revocations())
+        _write_changing(folder, identity)
     except OSError as error:
         raise _unwritable(folder, error) from error
 
 
-def rules() -> str:
-    """Return mosquitto's access rules: exactly the topic tree of PROTOCOL.md."""
+def reload_broker(folder: Path) -> bool:
+    """Have the mosquitto of a folder read list and rules again (SIGHUP).
+
+    Returns:
+        Whether it runs on this machine and may be signalled.
+    """
+    try:
+        pid = int((folder / PID_FILE).read_text("ascii"))
+        name = Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
+        if name != "mosquitto":  # an old file: the number is somebody else's now
+            return False
+        os.kill(pid, signal.SIGHUP)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _write_changing(folder: Path, identity: IdentityService) -> None:
+    write_durably(folder / "crl.pem", identity.revocations())
+    denied = sorted(identity.revoked_devices())
+    write_durably(folder / "acl", rules(denied).encode())
+
+
+def rules(denied: Sequence[str] = ()) -> str:
+    """Return mosquitto's access rules: exactly the topic tree of PROTOCOL.md.
+
+    Args:
+        denied: Devices that may neither write nor read anything; the list of
+            revocations alone would leave them the session that they have.
+    """
     own = f"{TOPIC_PREFIX}/%u"
     lines = [
         "# A device, by the common name of its certificate.",
@@ -94,6 +124,9 @@ def rules() -> str:
         f"user {WATCH_USER}",
         f"topic read {TOPIC_PREFIX}/#",
     ]
+    if denied:
+        lines += ["", "# Revoked."]
+        lines += [line for name in denied for line in (f"user {name}", "topic deny #")]
     return "\n".join(lines) + "\n"
 
 
@@ -159,6 +192,8 @@ def _configuration(folder: Path, port: int) -> str:
         "persistence true",
         f"persistence_location {folder / 'data'}/",
         "autosave_interval 1",
+        "# `hub broker revocations` has list and rules read again.",
+        f"pid_file {folder / PID_FILE}",
         "max_inflight_messages 100",
         "max_queued_messages 10000",
     ]

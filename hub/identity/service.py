@@ -40,7 +40,8 @@ DEVICE_ENROLLED = "device.enrolled"
 DEVICE_RENEWED = "device.renewed"
 DEVICE_REVOKED = "device.revoked"
 
-_RESERVED = frozenset({HUB_USER, WATCH_USER})
+_RESERVED = (HUB_USER, WATCH_USER)
+"""How the names begin that the hub itself has to the broker."""
 _SECRET_BYTES = 32
 _ABSENT = hashlib.sha256(b"").hexdigest()
 
@@ -77,7 +78,7 @@ class IdentityService:
             RefusedError: It is no device id, or one that the hub uses itself
                 (``HUB-ENROL-001``).
         """
-        if not is_device_id(device) or device in _RESERVED:
+        if not is_device_id(device) or device.startswith(_RESERVED):
             raise RefusedError(
                 "HUB-ENROL-001",
                 f"{device!r} cannot be the id of a device",
@@ -147,6 +148,16 @@ class IdentityService:
             )
         log.info(DEVICE_REVOKED, extra={"device": device, "certificates": count})
         return count
+
+    def revoked_devices(self) -> set[str]:
+        """Return the devices that may say nothing any more."""
+        with self._engine.connect() as conn:
+            return store.revoked_devices(conn)
+
+    def expiries(self) -> dict[str, float]:
+        """Return, by device, until when it has a certificate (Unix time)."""
+        with self._engine.connect() as conn:
+            return store.newest_expiry(conn)
 
     def revocations(self) -> bytes:
         """Return the revocation list as it is now."""

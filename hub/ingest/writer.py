@@ -11,6 +11,7 @@ broker's window until the next connection and stop the other devices' batches.)
 :meth:`IngestWriter.run` in the writer thread.
 """
 
+import contextlib
 import logging
 import queue
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from edge_agent.wire.topics import Leaf
 from hub.config import IngestConfig
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
 from hub.ingest.shard import Shard
-from hub.storage import devices, poison
+from hub.storage import devices, identity, poison
 from hub.storage.db import transaction
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ INGEST_POISON = "ingest.poison"
 INGEST_POISON_DROPPED = "ingest.poison_dropped"
 
 WAIT_S = 0.2
+REVOKED_S = 2.0
+"""How long a revocation takes to be known here."""
 
 PublishAck = Callable[[str, bytes], object]
 """Topic and payload; need not wait, a lost acknowledgement is asked for again."""
@@ -85,6 +88,8 @@ class IngestWriter:
         With a ``shard`` it leaves the batches of other devices to other processes.
         """
         self._shard = shard or Shard()
+        self._revoked: set[str] = set()
+        self._revoked_at = float("-inf")
         self._engine, self._clock, self._publish_ack = engine, clock, publish_ack
         self._group = config.group_batches
         self._queue: queue.Queue[_Message] = queue.Queue(config.queue_batches)
@@ -119,12 +124,31 @@ class IngestWriter:
         Returns:
             How many messages it took; 0 if none came within ``timeout_s``.
         """
-        group = [_read(message) for message in self._take(timeout_s)]
+        group = [self._judge(message) for message in self._take(timeout_s)]
         if group:
             self._write(group)
             for message in group:
                 message.done()
         return len(group)
+
+    def _judge(self, message: _Message) -> _Message:
+        """Decode a message's batch, or say why it is not taken."""
+        read = _read(message)
+        if isinstance(read.found, Arrived) and read.found.key.device in self._denied():
+            return _poisoned(message, "the device's certificates are revoked")
+        return read
+
+    def _denied(self) -> set[str]:
+        """Return the revoked devices, as of some seconds ago.
+
+        The broker keeps them out; this holds while it does not know it yet.
+        """
+        now = self._clock.mono()
+        if now - self._revoked_at >= REVOKED_S:
+            with contextlib.suppress(SQLAlchemyError), self._engine.connect() as conn:
+                self._revoked = identity.revoked_devices(conn)
+            self._revoked_at = now
+        return self._revoked
 
     def _take(self, timeout_s: float) -> list[_Message]:
         taken: list[_Message] = []

@@ -6,7 +6,7 @@ Plain functions over one connection; the caller owns the transaction. Called by
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from hub.storage.tables import CERTIFICATES, ENROL_TOKENS
 
@@ -88,6 +88,26 @@ def revoke(conn: Connection, device: str, at: float) -> int:
     return conn.execute(
         update(CERTIFICATES).where(where).values(revoked_at=at)
     ).rowcount
+
+
+def newest_expiry(conn: Connection) -> dict[str, float]:
+    """Return until when each device has a certificate that is not revoked."""
+    found = (
+        select(CERTIFICATES.c.device, func.max(CERTIFICATES.c.expires_at).label("at"))
+        .where(CERTIFICATES.c.revoked_at.is_(None))
+        .group_by(CERTIFICATES.c.device)
+    )
+    return {row.device: row.at for row in conn.execute(found)}
+
+
+def revoked_devices(conn: Connection) -> set[str]:
+    """Return the devices all of whose certificates are revoked."""
+    found = (
+        select(CERTIFICATES.c.device)
+        .group_by(CERTIFICATES.c.device)
+        .having(func.count() == func.count(CERTIFICATES.c.revoked_at))
+    )
+    return set(conn.scalars(found))
 
 
 def revoked(conn: Connection, now: float) -> list[tuple[str, float]]:

@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from edge_agent.config import place_tls, read_agent_config
 from edge_agent.errors import UpdateError
 from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.port import Up
+from edge_agent.openssl import read_certificate
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.update.download import fetch_artifact
 from edge_agent.wire.manifest import FileRef
@@ -27,8 +30,11 @@ from hub.config import Home
 from hub.home import create_home
 from hub.identity.broker import http_certificate, write_broker
 from hub.service import Services, open_services
+from hub.storage.db import transaction
+from hub.storage.identity import add_certificate
+from tests.fakes.agent_hub import wait_for
 from tests.hub_broker import MOSQUITTO, free_port, is_listening
-from tests.mtls import keep_local
+from tests.mtls import keep_local, new_request, run_broker
 
 WAIT_S = 10.0
 
@@ -108,22 +114,22 @@ def test_a_device_enrols_renews_and_connects(
     first = enroll(config, *words, token=token + "\n")
     assert (first.returncode, first.stderr) == (0, "")
     state = config.parent / "state"
-    key = (state / "device.key").read_bytes()
-    assert (state / "device.key").stat().st_mode & 0o777 == 0o600
+    pair = (state / "device.pem").read_bytes()
+    assert (state / "device.pem").stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in state.iterdir()) == [
         "ca.pem",
-        "device.key",
+        "device.hub",
         "device.pem",
     ]
 
     again = enroll(config, *words, token=token)
     assert again.returncode == 1
     assert "HUB-ENROL-003" in again.stderr
-    assert (state / "device.key").read_bytes() == key
+    assert (state / "device.pem").read_bytes() == pair
 
     renewed = enroll(config, "--hub", hub.url, "--renew")
     assert (renewed.returncode, renewed.stderr) == (0, "")
-    assert (state / "device.key").read_bytes() != key
+    assert (state / "device.pem").read_bytes() != pair
     connect(hub, config, tmp_path / "broker")
 
 
@@ -199,3 +205,92 @@ def test_artifacts_come_over_the_hubs_own_https(hub: Hub, tmp_path: Path) -> Non
     fetch_artifact(hub.url, file, store, interrupted=lambda: False, ca=hub.ca)
 
     assert store.path(digest).read_bytes() == content
+
+
+def test_a_running_agent_renews_its_certificate_in_time(
+    hub: Hub, config: Path, tmp_path: Path
+) -> None:
+    """Two thirds through its life it asks the hub, and connects with the new pair."""
+    identity = hub.services.identity
+    state = config.parent / "state"
+    (config.parent / "root.json").write_bytes(hub.services.home.root_file.read_bytes())
+    key, csr = new_request()
+    long_ago = datetime.now(UTC) - timedelta(days=80)
+    issued = identity.authority().sign_device(csr.encode(), "pump-7", long_ago)
+    with transaction(hub.services.engine) as connection:
+        add_certificate(
+            connection,
+            issued.serial,
+            "pump-7",
+            issued_at=long_ago.timestamp(),
+            expires_at=issued.expires_at,
+        )
+    state.mkdir()
+    (state / "device.pem").write_text(key + issued.pem.decode(), "utf-8")
+    (state / "device.hub").write_text(hub.url, "utf-8")
+    (state / "ca.pem").write_bytes(hub.ca.read_bytes())
+    port = free_port()
+    write_broker(tmp_path / "broker", identity, [], port)
+    keep_local(tmp_path / "broker", port)
+    text = config.read_text("utf-8").replace("tls =", f"port = {port}\ntls =")
+    config.write_text(text, "utf-8")
+    log = tmp_path / "agent.log"
+    with run_broker(tmp_path / "broker", port), log.open("wb") as output:
+        agent = subprocess.Popen(
+            [sys.executable, "-m", "edge_agent", "run", "--config", str(config)],
+            stderr=output,
+        )
+        try:
+            wait_for(lambda: "certificate.renewed" in log.read_text(), "the renewal")
+            renewed = read_certificate(state / "device.pem")
+            wait_for(
+                lambda: (
+                    '"link.up"' in log.read_text().rpartition("certificate.renewed")[2]
+                ),
+                "the connection with the new pair",
+            )
+            done = subprocess.run(
+                [sys.executable, "-m", "edge_agent", "doctor", "--config", str(config)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            agent.terminate()
+            assert agent.wait(20) == 0
+
+    assert renewed.ends_at - time.time() > 89 * 86_400
+    assert "ok    certificate: of pump-7, 90 days left" in done.stdout
+
+
+def test_doctor_says_what_is_wrong_with_a_certificate(
+    hub: Hub, config: Path, tmp_path: Path
+) -> None:
+    """None, one of another device, and an expired one are told apart, with a cure."""
+
+    def finding() -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_agent", "doctor", "--config", str(config)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        (line,) = [x for x in done.stdout.splitlines() if "certificate" in x]
+        return line
+
+    state = config.parent / "state"
+    state.mkdir()
+    (state / "ca.pem").write_bytes(hub.ca.read_bytes())
+    assert "enroll-token" in finding()
+
+    def put(name: str, when: datetime) -> None:
+        key, csr = new_request()
+        made = hub.services.identity.authority().sign_device(csr.encode(), name, when)
+        (state / "device.pem").write_text(key + made.pem.decode(), "utf-8")
+
+    put("pump-8", datetime.now(UTC))
+    assert "set device.id = 'pump-8'" in finding()
+    put("pump-7", datetime.now(UTC) - timedelta(days=91))
+    assert "an expired certificate cannot renew itself" in finding()
+    put("pump-7", datetime.now(UTC) - timedelta(days=1))
+    assert finding().startswith("ok")

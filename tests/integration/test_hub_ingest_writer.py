@@ -20,6 +20,7 @@ from edge_agent.wire.records import FeedbackRecord, HealthRecord
 from edge_agent.wire.topics import Lane
 from hub.config import IngestConfig
 from hub.ingest.writer import IngestWriter
+from hub.storage import identity
 from hub.storage.db import open_database, transaction
 from hub.storage.tables import DEVICES, FEEDBACK, POISON, RECORDS, STREAMS
 
@@ -241,3 +242,20 @@ def test_feedback_gets_a_row_of_its_own(rig: Rig) -> None:
     with rig.engine.connect() as connection:
         row = connection.execute(select(FEEDBACK)).one()
     assert (row.device, row.release, row.correct) == ("dev-1", 2, False)
+
+
+def test_a_revoked_device_is_not_taken_in(rig: Rig) -> None:
+    """Its batches are set aside unacknowledged until it has a certificate again."""
+    with transaction(rig.engine) as connection:
+        identity.add_certificate(
+            connection, "1", "dev-1", issued_at=1.0, expires_at=9e9
+        )
+        identity.revoke(connection, "dev-1", 2.0)
+    rig.offer(batch(1, 2))
+    rig.offer(batch(1, 2), TOPIC.replace("dev-1", "dev-2"))
+    rig.drain()
+
+    assert rig.said == ["ack shoal/v1/dev-2/ack", "puback", "puback"]
+    assert rig.seqs() == [1, 2]
+    with rig.engine.connect() as connection:
+        assert "revoked" in str(connection.scalar(select(POISON.c.reason)))

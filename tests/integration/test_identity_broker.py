@@ -1,7 +1,9 @@
 """mTLS and access rules against a real mosquitto with the configuration we write."""
 
+import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +16,7 @@ from edge_agent.wire import topics
 from edge_agent.wire.topics import Lane, Leaf
 from hub.config import Home
 from hub.home import create_home
-from hub.identity.broker import write_broker, write_revocations
+from hub.identity.broker import PID_FILE, reload_broker, write_broker, write_revocations
 from hub.identity.ca import WATCH_USER
 from hub.link import HubLink
 from hub.service import open_services
@@ -219,6 +221,50 @@ def test_a_revoked_certificate_is_refused_and_the_others_are_not(rig: Rig) -> No
         assert other.accepted()
         revoked.close()
         other.close()
+
+
+def test_a_revocation_holds_at_once_without_a_restart(rig: Rig) -> None:
+    """The open session says and hears nothing more, and no new one begins."""
+    files, probe = rig.enrol("d1"), rig.enrol("d3")
+    with run_broker(rig.folder, rig.port):
+        hub, device, other = (
+            Client(rig, hub_files(rig)),
+            Client(rig, files),
+            Client(rig, rig.enrol("d2"), "d2"),
+        )
+        assert hub.accepted()
+        assert device.accepted()
+        assert other.accepted()
+        hub.subscribe("shoal/v1/+/up/#")
+        device.subscribe(topics.leaf("d1", Leaf.ACK))
+        other.subscribe(topics.leaf("d2", Leaf.ACK))
+        for name in ("d1", "d3"):
+            rig.services.identity.revoke(name)
+        write_revocations(rig.folder, rig.services.identity)
+        assert reload_broker(rig.folder)
+        deadline = time.monotonic() + WAIT_S
+        while (refused := Client(rig, probe)).accepted():
+            refused.close()  # the broker has not yet read the list
+            assert time.monotonic() < deadline
+
+        device.publish(topics.up("d1", Lane.ALERT), b"x")
+        own = topics.up("d2", Lane.ALERT)
+        other.publish(own, b"x")
+        hub.publish(topics.leaf("d1", Leaf.ACK), b"x")
+        hub.publish(topics.leaf("d2", Leaf.ACK), b"x")
+
+        assert hub.until(own) == [own]
+        assert other.until(topics.leaf("d2", Leaf.ACK))
+        assert device.inbox.empty()
+        for client in (hub, device, other, refused):
+            client.close()
+
+
+def test_a_broker_that_is_not_there_is_not_signalled(rig: Rig) -> None:
+    """Neither without a process number nor with one that is somebody else's."""
+    assert not reload_broker(rig.folder)
+    (rig.folder / PID_FILE).write_text(str(os.getpid()), "ascii")
+    assert not reload_broker(rig.folder)
 
 
 def test_plaintext_gets_no_answer_from_the_broker(rig: Rig) -> None:
