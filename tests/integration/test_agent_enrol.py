@@ -207,16 +207,13 @@ def test_artifacts_come_over_the_hubs_own_https(hub: Hub, tmp_path: Path) -> Non
     assert store.path(digest).read_bytes() == content
 
 
-def test_a_running_agent_renews_its_certificate_in_time(
-    hub: Hub, config: Path, tmp_path: Path
-) -> None:
-    """Two thirds through its life it asks the hub, and connects with the new pair."""
-    identity = hub.services.identity
-    state = config.parent / "state"
-    (config.parent / "root.json").write_bytes(hub.services.home.root_file.read_bytes())
+def put_old_certificate(hub: Hub, state: Path) -> None:
+    """Write a certificate that the hub knows, 80 of its 90 days old."""
     key, csr = new_request()
     long_ago = datetime.now(UTC) - timedelta(days=80)
-    issued = identity.authority().sign_device(csr.encode(), "pump-7", long_ago)
+    issued = hub.services.identity.authority().sign_device(
+        csr.encode(), "pump-7", long_ago
+    )
     with transaction(hub.services.engine) as connection:
         add_certificate(
             connection,
@@ -229,6 +226,16 @@ def test_a_running_agent_renews_its_certificate_in_time(
     (state / "device.pem").write_text(key + issued.pem.decode(), "utf-8")
     (state / "device.hub").write_text(hub.url, "utf-8")
     (state / "ca.pem").write_bytes(hub.ca.read_bytes())
+
+
+def test_a_running_agent_renews_its_certificate_in_time(
+    hub: Hub, config: Path, tmp_path: Path
+) -> None:
+    """Two thirds through its life it asks the hub, and connects with the new pair."""
+    identity = hub.services.identity
+    state = config.parent / "state"
+    (config.parent / "root.json").write_bytes(hub.services.home.root_file.read_bytes())
+    put_old_certificate(hub, state)
     port = free_port()
     write_broker(tmp_path / "broker", identity, [], port)
     keep_local(tmp_path / "broker", port)
