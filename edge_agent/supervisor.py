@@ -29,6 +29,7 @@ from edge_agent.enrol import renew
 from edge_agent.errors import AgentError, StoreError, WorkerError
 from edge_agent.heartbeat import SOCKET_FILE, Heartbeat, WorkerPort
 from edge_agent.link.birth import describe_device
+from edge_agent.link.blocks import BlockLink
 from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.session import Delivery, LinkSession, SessionPorts
 from edge_agent.link.twin import CommandReceived, Desired, Twin
@@ -103,6 +104,7 @@ class Supervisor:
             subscriptions=self._twin.subscriptions,
             will=(self._twin.presence_topic, self._twin.death(now)),
         )
+        self._blocks = BlockLink(config.device.id, self._link)
         self._lock = take_lock(self._state_dir)
         self._slots = self._open_database()
         self._worker = WorkerPort(self._state_dir / SOCKET_FILE)
@@ -123,6 +125,7 @@ class Supervisor:
                 worker=self._worker,
                 carry_out=self._worker.carry_out,
                 on_change=self._on_change,
+                blocks=self._blocks,
             ),
             self._clock,
         )
@@ -139,7 +142,11 @@ class Supervisor:
         )
         if self._slots.phase in {Phase.ACTIVATE, Phase.PROBATION}:
             self._child.mark_activation()
-        ports = SessionPorts(deliver=self._deliver, reported=self._reported)
+        ports = SessionPorts(
+            deliver=self._deliver,
+            reported=self._reported,
+            block=self._blocks.deliver,
+        )
         flusher = LogFlusher(self._database)
         bodies: dict[str, Callable[[], None]] = {
             "disk": lambda: flusher.run(self._stop),

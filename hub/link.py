@@ -60,6 +60,8 @@ RECONNECT_MAX_S = 5
 SESSION_S = 24 * 3600
 """How long the broker keeps our session, and batches in it; devices keep theirs."""
 
+SEND_S = 5.0
+
 Done = Callable[[], None]
 OnBatch = Callable[[str, bytes, Done], None]
 OnControl = Callable[[Address, bytes], None]
@@ -251,6 +253,17 @@ class HubLink:
         if self.connected:
             self._client.publish(topic, payload, qos=0)
 
+    def send_through(self, topic: str, payload: bytes) -> bool:
+        """Publish at QoS 0 and wait until it is on the socket; tell whether it is."""
+        if not self.connected:
+            return False
+        info = self._client.publish(topic, payload, qos=0)
+        try:
+            info.wait_for_publish(SEND_S)
+        except (RuntimeError, ValueError):
+            return False
+        return info.is_published()
+
     def _connected(
         self,
         client: mqtt.Client,
@@ -282,6 +295,7 @@ class HubLink:
         control = [
             (topics.any_leaf(leaf), 1) for leaf in (Leaf.PRESENCE, Leaf.REPORTED)
         ]
+        control.append((topics.any_leaf(Leaf.BLOCK_GET), 0))
         for wanted, filters in (
             (self._on_batch, batches),
             (self._on_control, control),

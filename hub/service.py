@@ -1,7 +1,8 @@
 """The composition root of the hub: services, threads, and their end.
 
-``hub serve`` is one process with four threads: the link's network thread, the ingest
-writer, the ticker (which steps everything that is not telemetry), and HTTP; or several
+``hub serve`` is one process with five threads: the link's network thread, the ingest
+writer, the ticker (which steps everything that is not telemetry), HTTP, and blocks of
+artifacts; or several
 processes that have some of them each (:mod:`hub.role`). A thread that dies takes the
 process down with a clear log, because a hub that lost one of them only looks alive. The
 command line uses the same services without the threads.
@@ -20,6 +21,8 @@ from sqlalchemy.exc import OperationalError
 
 from edge_agent.base.clock import Clock, SystemClock
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.wire.topics import Address, Leaf
+from hub.blocks import BlockServer
 from hub.config import Home, HubConfig
 from hub.devices.service import DeviceService
 from hub.home import read_home
@@ -136,8 +139,11 @@ class Hub:
         self._link = HubLink(
             hub_broker(services.home, config.broker, suffix=part.suffix),
             on_batch=self._writer.offer if part.ingests else None,
-            on_control=services.devices.inbox.put if part.controls else None,
+            on_control=self._take_control if part.controls else None,
             on_up=services.devices.republish_all,
+        )
+        self._blocks = BlockServer(
+            services.home.artifacts, self._link.send_through, services.clock
         )
         self._retention = Retention(
             services.engine, services.clock, config.storage.keep_days
@@ -165,6 +171,8 @@ class Hub:
         if http is not None:
             threads.append(self._thread("ticker", self._tick_until_stop))
             threads.append(self._thread("http", http.run))
+            blocks = self._thread("blocks", lambda: self._blocks.run(self._stop))
+            threads.append(blocks)
         self._link.start()
         for thread in threads:
             thread.start()
@@ -235,6 +243,12 @@ class Hub:
         if not self._busy:
             self._busy = True
             log.warning(DATABASE_BUSY, extra={"reason": reason})
+
+    def _take_control(self, address: Address, payload: bytes) -> None:
+        if address.kind is Leaf.BLOCK_GET:
+            self._blocks.offer(address.device, payload)
+        else:
+            self._services.devices.inbox.put(address, payload)
 
     def _publish_ack(self, topic: str, payload: bytes) -> None:
         self._link.send(topic, payload)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.wire.batch import Packed
+from edge_agent.wire.block import BlockHeader, BlockRequest
 from edge_agent.wire.control import (
     Ack,
     Assignment,
@@ -45,6 +46,8 @@ KINDS: tuple[type[msgspec.Struct], ...] = (
     TufBundle,
     Packed,
     *LANE_OF,
+    BlockRequest,
+    BlockHeader,
     EnrolRequest,
     RenewRequest,
     EnrolReply,

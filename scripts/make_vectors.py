@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from edge_agent.wire import batch
 from edge_agent.wire.batch import BatchHeader
+from edge_agent.wire.block import BlockHeader, BlockRequest
 from edge_agent.wire.codec import encode, encode_pretty
 from edge_agent.wire.control import (
     Ack,
@@ -51,6 +52,8 @@ BOOT, DIGEST, AT = "0123456789abcdef", "ab" * 32, 1_790_000_000.5
 PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
 
 MESSAGES: tuple[msgspec.Struct, ...] = (
+    BlockRequest(sha256=DIGEST, offset=131_072, count=8),
+    BlockHeader(sha256=DIGEST, offset=131_072, total=131_077, crc32=907_060_870),
     Presence(
         device="watch-01",
         boot=BOOT,

@@ -55,6 +55,8 @@ class SessionPorts:
     deliver: Callable[[Delivery], None]
     reported: Callable[[], Reported]
     """The twin as it is now."""
+    block: Callable[[bytes], None] = lambda _payload: None
+    """Takes a block of an artifact; must not wait."""
 
 
 class LinkSession:
@@ -136,6 +138,8 @@ class LinkSession:
         elif isinstance(event, Refused):
             self._note_refused(event)
             relay.on_refused(event)
+        elif isinstance(event, Received) and event.topic == self._twin.block_topic:
+            ports.block(event.payload)
         elif isinstance(event, Received):
             message = self._twin.decode(event.topic, event.payload)
             if isinstance(message, Ack):

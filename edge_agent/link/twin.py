@@ -55,11 +55,18 @@ class Twin:
         self.desired_topic = leaf(birth.device, Leaf.DESIRED)
         self.ack_topic = leaf(birth.device, Leaf.ACK)
         self.cmd_topic = leaf(birth.device, Leaf.CMD)
+        self.block_topic = leaf(birth.device, Leaf.BLOCK_DATA)
 
     @property
     def subscriptions(self) -> list[str]:
         """The topics to subscribe to."""
-        return [self.ack_topic, HUB_TUF, self.desired_topic, self.cmd_topic]
+        return [
+            self.ack_topic,
+            HUB_TUF,
+            self.desired_topic,
+            self.cmd_topic,
+            self.block_topic,
+        ]
 
     def birth(self, at: float) -> bytes:
         """Return the retained presence of a device that is online."""

@@ -7,25 +7,36 @@ something else.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from edge_agent.errors import UpdateError
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.disk import disk_error, sync_folder
+from edge_agent.update.blocks import BlockWindow
+from edge_agent.wire.block import BlockHeader, BlockRequest
 from edge_agent.wire.manifest import FileRef
 
 if TYPE_CHECKING:
     import httpx
 
+log = logging.getLogger(__name__)
+
 CHUNK_BYTES = 64 << 10
 TIMEOUT_S = 10.0
 SPARE_BYTES = 1 << 20
+BLOCK_POLL_S = 0.2
+UNREACHABLE, BAD_ANSWER = "AGENT-UPDATE-020", "AGENT-UPDATE-024"
+INTERRUPTED = "AGENT-UPDATE-025"
+NO_HTTP = "artifact.no_http"
+FETCHED = "artifact.fetched"
 _OK, _PARTIAL, _BAD_RANGE = 200, 206, 416
 
 
@@ -33,12 +44,33 @@ class InterruptedDownloadError(UpdateError):
     """Something more urgent came up; the part that is there is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
+class BlockPort(Protocol):
+    """The way to an artifact through the broker."""
+
+    def ask(self, request: BlockRequest) -> bool:
+        """Ask the hub for blocks; ``False``: there is no session to ask over."""
+        ...
+
+    def poll(self, timeout_s: float) -> tuple[BlockHeader, bytes] | None:
+        """Return the next block, or ``None`` when no sound one comes in time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """How artifacts may come.
+
+    ``interrupted`` is asked after every chunk; true ends the download for now. ``ca``
+    is an authority to trust beside the system's, for HTTPS. ``blocks`` is the way
+    through the broker, if there is one.
+    """
+
     interrupted: Callable[[], bool]
-    ca: Path | None
+    ca: Path | None = None
+    blocks: BlockPort | None = None
 
     def context(self) -> ssl.SSLContext:
+        """Return what checks a server's certificate."""
         context = ssl.create_default_context()
         if self.ca is not None and self.ca.exists():
             context.load_verify_locations(self.ca)
@@ -46,21 +78,21 @@ class _Way:
 
 
 def fetch_artifact(
-    base_url: str,
-    file: FileRef,
-    store: ArtifactStore,
-    *,
-    interrupted: Callable[[], bool],
-    ca: Path | None = None,
-) -> None:
+    base_url: str, file: FileRef, store: ArtifactStore, ways: Ways
+) -> bool:
     """Fetch an artifact unless it is there already.
 
+    HTTP comes first; where the server cannot be reached, blocks through the broker.
+    Either goes on from what the other left.
+
     Args:
-        base_url: The hub's address; ``/artifacts/{sha256}`` is added.
+        base_url: The hub's address; ``/artifacts/{sha256}`` is added. Empty: no HTTP.
         file: What to fetch.
         store: Where it goes.
-        interrupted: Asked after every chunk; true ends the download for now.
-        ca: Authority to trust beside the system's, for HTTPS.
+        ways: How it may come.
+
+    Returns:
+        Whether it came through the broker.
 
     Raises:
         InterruptedDownloadError: It was asked to stop.
@@ -69,16 +101,28 @@ def fetch_artifact(
         StoreError: The disk cannot be written.
     """
     if store.has(file):
-        return
+        return False
     part = store.part_path(file.sha256)
     _check_space(part, file)
-    url = f"{base_url.rstrip('/')}/artifacts/{file.sha256}"
+    url = f"{base_url.rstrip('/')}/artifacts/{file.sha256}" if base_url else ""
+    by_blocks = not url
     try:
-        _download(url, file, part, _Way(interrupted, ca))
+        if url:
+            try:
+                _download(url, file, part, ways)
+            except UpdateError as error:
+                if ways.blocks is None or error.code not in {UNREACHABLE, BAD_ANSWER}:
+                    raise
+                log.info(NO_HTTP, extra={"artifact": file.name, "why": error.text})
+                by_blocks = True
+        if by_blocks:
+            _download("", file, part, ways)
         part.replace(store.path(file.sha256))
         sync_folder(part.parent)
     except OSError as error:
         raise disk_error(error) from error
+    log.info(FETCHED, extra={"artifact": file.name, "through_broker": by_blocks})
+    return by_blocks
 
 
 def _check_space(part: Path, file: FileRef) -> None:
@@ -92,12 +136,13 @@ def _check_space(part: Path, file: FileRef) -> None:
         )
 
 
-def _download(url: str, file: FileRef, part: Path, way: _Way) -> None:
+def _download(url: str, file: FileRef, part: Path, way: Ways) -> None:
     digest = hashlib.sha256()
     with part.open("ab+") as out:
         have = _hash_part(out, digest, file)
         if have < file.bytes:
-            _stream(url, file, (out, digest, have), way)
+            stream = _stream if url else _stream_blocks
+            stream(url, file, (out, digest, have), way)
         out.flush()
         os.fsync(out.fileno())
         size = out.tell()
@@ -130,7 +175,7 @@ def _stream(
     url: str,
     file: FileRef,
     state: "tuple[BinaryIO, hashlib._Hash, int]",
-    way: _Way,
+    way: Ways,
 ) -> None:
     import httpx  # 17 MiB that a device needs only while it downloads
 
@@ -158,17 +203,58 @@ def _stream(
                 out.write(chunk)
                 if way.interrupted():
                     raise InterruptedDownloadError(
-                        "AGENT-UPDATE-025", "interrupted", retryable=True
+                        INTERRUPTED, "interrupted", retryable=True
                     )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UpdateError(
-            "AGENT-UPDATE-020",
+            UNREACHABLE,
             f"{file.name} cannot be fetched: {str(error) or type(error).__name__}",
             retryable=True,
         ) from error
     if have < file.bytes:
+        raise UpdateError(UNREACHABLE, f"{file.name} ended early", retryable=True)
+
+
+def _stream_blocks(
+    _url: str,
+    file: FileRef,
+    state: "tuple[BinaryIO, hashlib._Hash, int]",
+    way: Ways,
+) -> None:
+    out, digest, have = state
+    port = way.blocks
+    if port is None:
         raise UpdateError(
-            "AGENT-UPDATE-020", f"{file.name} ended early", retryable=True
+            UNREACHABLE, f"there is no way to {file.name}", retryable=True
+        )
+    window = BlockWindow(total=file.bytes, have=have, heard_at=time.monotonic())
+    while not window.is_done:
+        now = time.monotonic()
+        if window.is_hopeless(now):
+            raise UpdateError(
+                "AGENT-UPDATE-026",
+                f"the hub sends no blocks of {file.name}",
+                cure="is the hub connected to the broker, and this the hub's release?",
+                retryable=True,
+            )
+        for offset, count in window.to_ask(now):
+            port.ask(BlockRequest(sha256=file.sha256, offset=offset, count=count))
+        came = port.poll(BLOCK_POLL_S)
+        if came is not None and came[0].sha256 == file.sha256:
+            _refuse_refusal(file, came[0])
+            for part in window.take(*came, time.monotonic()):
+                digest.update(part)
+                out.write(part)
+        if way.interrupted():
+            raise InterruptedDownloadError(INTERRUPTED, "interrupted", retryable=True)
+
+
+def _refuse_refusal(file: FileRef, header: BlockHeader) -> None:
+    if header.refusal:
+        raise UpdateError(
+            "AGENT-UPDATE-027",
+            f"the hub has no blocks of {file.name}: {header.refusal}",
+            retryable=True,
         )
 
 
@@ -184,7 +270,7 @@ def _check_response(
     if response.status_code in {_OK, _PARTIAL, _BAD_RANGE}:
         out.truncate(0)
     raise UpdateError(
-        "AGENT-UPDATE-024",
+        BAD_ANSWER,
         f"the server answered {response.status_code} for {file.name}",
         retryable=True,
     )

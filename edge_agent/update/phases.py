@@ -5,15 +5,18 @@ A failure with a known cause is a value with a stable code, never an exception.
 """
 
 import logging
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from edge_agent.errors import StoreError, UpdateError, WorkerError
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import Figures, Slots
-from edge_agent.update.download import InterruptedDownloadError, fetch_artifact
+from edge_agent.update.download import (
+    InterruptedDownloadError,
+    Ways,
+    fetch_artifact,
+)
 from edge_agent.update.machine import Happened
 from edge_agent.update.metadata import Trust
 from edge_agent.update.probation import Evidence, Verdict, decide
@@ -27,6 +30,8 @@ from edge_agent.wire.profile import Source
 NOT_LOADED = "AGENT-UPDATE-055"
 SELF_TEST_PASSED = "update.self_test_passed"
 WORKER_POLL_S = 0.2
+NO_HTTP_S = 600.0
+"""How long a device that got a file through the broker does not try HTTP again."""
 METADATA_PATIENCE_S = 15.0
 """How long the metadata of an assignment may come after the assignment itself."""
 
@@ -88,24 +93,14 @@ class Phases:
     """Carries out phases for one device."""
 
     def __init__(
-        self,
-        store: ArtifactStore,
-        trust: Trust,
-        worker: Worker,
-        *,
-        interrupted: Callable[[], bool],
-        ca: Path | None = None,
+        self, store: ArtifactStore, trust: Trust, worker: Worker, ways: Ways
     ) -> None:
-        """Wire it up.
-
-        ``interrupted`` tells long work to come to an end; ``ca`` is the authority that
-        a server of artifacts may have its certificate from.
-        """
-        self._ca = ca
+        """Wire it up; ``ways`` also tells long work to come to an end."""
+        self._ways = ways
+        self._no_http_until = float("-inf")
         self.trust = trust
         self._store = store
         self._worker = worker
-        self._interrupted = interrupted
         self._classes: tuple[int, tuple[int, ...]] = (0, ())
 
     def carry_out(self, state: Slots, now_wall: float, elapsed_s: float) -> Outcome:
@@ -147,9 +142,16 @@ class Phases:
         return _OK
 
     def _fetch(self, url: str, file: FileRef) -> None:
-        fetch_artifact(
-            url, file, self._store, interrupted=self._interrupted, ca=self._ca
+        """Fetch a file; for a while not over HTTP when that has just failed."""
+        now = time.monotonic()
+        through_broker = fetch_artifact(
+            "" if now < self._no_http_until else url,
+            file,
+            self._store,
+            self._ways,
         )
+        if through_broker and now >= self._no_http_until:
+            self._no_http_until = now + NO_HTTP_S
 
     def _fetch_manifest(self, assignment: Assignment) -> Release:
         """Fetch ``release.json`` by its signed digest and keep its exact bytes."""
@@ -168,7 +170,7 @@ class Phases:
 
     def _self_test(self, state: Slots) -> Outcome:
         verdict = spawn_self_test(
-            self._store.state_dir, state.candidate, interrupted=self._interrupted
+            self._store.state_dir, state.candidate, interrupted=self._ways.interrupted
         )
         if verdict is None:
             return Again(after_s=WORKER_POLL_S, why="interrupted")

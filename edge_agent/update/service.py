@@ -19,6 +19,7 @@ from edge_agent.errors import StoreError
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.commands import Commands
+from edge_agent.update.download import BlockPort, Ways
 from edge_agent.update.metadata import Trust
 from edge_agent.update.phases import Phases, Worker
 from edge_agent.update.runner import UpdateRunner
@@ -78,6 +79,7 @@ class UpdatePorts:
     worker: Worker
     carry_out: Callable[[Command], None]
     on_change: Callable[[Slots, TufVersions], None]
+    blocks: BlockPort | None = None
 
 
 class UpdateService:
@@ -121,8 +123,11 @@ class UpdateService:
             ArtifactStore(settings.state_dir),
             trust,
             self._ports.worker,
-            ca=settings.ca,
-            interrupted=lambda: self._stop.is_set() or not self._inbox.empty(),
+            Ways(
+                interrupted=lambda: self._stop.is_set() or not self._inbox.empty(),
+                ca=settings.ca,
+                blocks=self._ports.blocks,
+            ),
         )
         runner = UpdateRunner(
             settings.device,

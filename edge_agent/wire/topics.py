@@ -32,6 +32,8 @@ class Leaf(StrEnum):
     DESIRED = "desired"
     ACK = "ack"
     CMD = "cmd"
+    BLOCK_GET = "block/get"
+    BLOCK_DATA = "block/data"
 
 
 class Address(NamedTuple):

@@ -29,8 +29,8 @@ PID_FILE = "mosquitto.pid"
 LOOPBACK = ("localhost", "127.0.0.1")
 _RENEW_BEFORE = timedelta(days=200)
 _PRIVATE = 0o600
-_WRITES = ("up/#", Leaf.PRESENCE, Leaf.REPORTED)
-_READS = (Leaf.DESIRED, Leaf.ACK, Leaf.CMD)
+_WRITES = ("up/#", Leaf.PRESENCE, Leaf.REPORTED, Leaf.BLOCK_GET)
+_READS = (Leaf.DESIRED, Leaf.ACK, Leaf.CMD, Leaf.BLOCK_DATA)
 
 
 def write_broker(

@@ -15,6 +15,7 @@ from pathlib import Path
 from edge_agent.base.clock import SystemClock
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import Figures, Slots, SlotStore
+from edge_agent.update.download import Ways
 from edge_agent.update.metadata import Trust
 from edge_agent.update.phases import Loaded, Phases, WorkerFigures
 from edge_agent.update.runner import UpdateRunner
@@ -80,7 +81,7 @@ def main(argv: list[str]) -> int:
     trust = Trust(state / "tuf", (home / "root.json").read_bytes())
     store = ArtifactStore(state)
     worker = SlotWorker(slots, store, bad=(home / "bad").exists())
-    phases = Phases(store, trust, worker, interrupted=lambda: False)
+    phases = Phases(store, trust, worker, Ways(interrupted=lambda: False))
     runner = UpdateRunner(
         "d1", slots, phases, SystemClock(), on_change=lambda _state: None
     )

@@ -9,6 +9,7 @@ from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.update.download import (
     CHUNK_BYTES,
     InterruptedDownloadError,
+    Ways,
     fetch_artifact,
 )
 from edge_agent.wire.manifest import FileRef
@@ -33,8 +34,8 @@ def never() -> bool:
 def test_download(store: ArtifactStore) -> None:
     """A file arrives whole, under its digest, and is not fetched twice."""
     with artifact_server({FILE.sha256: DATA}) as (url, asked):
-        fetch_artifact(url, FILE, store, interrupted=never)
-        fetch_artifact(url, FILE, store, interrupted=never)
+        fetch_artifact(url, FILE, store, Ways(interrupted=never))
+        fetch_artifact(url, FILE, store, Ways(interrupted=never))
 
     assert asked == [""]
     assert store.read(FILE) == DATA
@@ -45,9 +46,9 @@ def test_interrupted_download_goes_on(store: ArtifactStore) -> None:
     """What is there already is not asked for again."""
     with artifact_server({FILE.sha256: DATA}) as (url, asked):
         with pytest.raises(InterruptedDownloadError):
-            fetch_artifact(url, FILE, store, interrupted=lambda: True)
+            fetch_artifact(url, FILE, store, Ways(interrupted=lambda: True))
         have = store.part_path(FILE.sha256).stat().st_size
-        fetch_artifact(url, FILE, store, interrupted=never)
+        fetch_artifact(url, FILE, store, Ways(interrupted=never))
 
     assert CHUNK_BYTES <= have < len(DATA)
     assert asked == ["", f"bytes={have}-"]
@@ -69,7 +70,7 @@ def test_server_is_not_trusted(store: ArtifactStore, served: bytes, code: str) -
         artifact_server({FILE.sha256: served}) as (url, _),
         pytest.raises(UpdateError) as error,
     ):
-        fetch_artifact(url, FILE, store, interrupted=never)
+        fetch_artifact(url, FILE, store, Ways(interrupted=never))
 
     assert error.value.code == code
     assert not store.has(FILE)
@@ -80,9 +81,9 @@ def test_damaged_part_starts_anew(store: ArtifactStore) -> None:
     store.part_path(FILE.sha256).write_bytes(b"x" * 1000)
     with artifact_server({FILE.sha256: DATA}) as (url, _):
         with pytest.raises(UpdateError, match=r"AGENT-UPDATE-023") as error:
-            fetch_artifact(url, FILE, store, interrupted=never)
+            fetch_artifact(url, FILE, store, Ways(interrupted=never))
         assert error.value.retryable
-        fetch_artifact(url, FILE, store, interrupted=never)
+        fetch_artifact(url, FILE, store, Ways(interrupted=never))
 
     assert store.read(FILE) == DATA
 
@@ -93,10 +94,10 @@ def test_absent_server_and_file(store: ArtifactStore) -> None:
         artifact_server({}) as (url, _),
         pytest.raises(UpdateError, match=r"AGENT-UPDATE-024") as missing,
     ):
-        fetch_artifact(url, FILE, store, interrupted=never)
+        fetch_artifact(url, FILE, store, Ways(interrupted=never))
     with pytest.raises(UpdateError, match=r"AGENT-UPDATE-020") as away:
         fetch_artifact(
-            f"http://127.0.0.1:{free_port()}", FILE, store, interrupted=never
+            f"http://127.0.0.1:{free_port()}", FILE, store, Ways(interrupted=never)
         )
 
     assert missing.value.retryable
@@ -108,7 +109,7 @@ def test_full_disk(store: ArtifactStore) -> None:
     # More than any disk has; wire types bound what can come from outside.
     huge = FileRef(name="model.tflite", sha256=FILE.sha256, bytes=1 << 60)
     with pytest.raises(UpdateError, match=r"AGENT-UPDATE-021") as error:
-        fetch_artifact("http://127.0.0.1:1", huge, store, interrupted=never)
+        fetch_artifact("http://127.0.0.1:1", huge, store, Ways(interrupted=never))
 
     assert not error.value.retryable
     assert not store.part_path(FILE.sha256).exists()

@@ -22,7 +22,7 @@ from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.port import Up
 from edge_agent.openssl import read_certificate
 from edge_agent.store.artifacts import ArtifactStore
-from edge_agent.update.download import fetch_artifact
+from edge_agent.update.download import Ways, fetch_artifact
 from edge_agent.wire.manifest import FileRef
 from hub.api.app import make_app
 from hub.api.enrol import add_enrolment
@@ -201,8 +201,8 @@ def test_artifacts_come_over_the_hubs_own_https(hub: Hub, tmp_path: Path) -> Non
     store = ArtifactStore(tmp_path)
 
     with pytest.raises(UpdateError, match="cannot be fetched"):
-        fetch_artifact(hub.url, file, store, interrupted=lambda: False)
-    fetch_artifact(hub.url, file, store, interrupted=lambda: False, ca=hub.ca)
+        fetch_artifact(hub.url, file, store, Ways(interrupted=lambda: False))
+    fetch_artifact(hub.url, file, store, Ways(interrupted=lambda: False, ca=hub.ca))
 
     assert store.path(digest).read_bytes() == content
 
