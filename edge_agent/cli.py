@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from edge_agent.base.exit_codes import ExitCode, ShoalError
+from edge_agent.tuf_command import tuf
 
 if TYPE_CHECKING:
     from edge_agent.config import AgentConfig
@@ -241,6 +242,9 @@ def doctor(config_path: Path, *, as_json: bool) -> None:
     _print(findings, lines, as_json=as_json)
     if not all(finding.ok for finding in findings):
         sys.exit(ExitCode.FAILED)
+
+
+cli.add_command(tuf)
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """What TUF vouches for: trusted metadata, targets, and the keys of signed envelopes.
 
-The only file that imports python-tuf. Metadata comes as one retained message; the
-client sees it as a tiny web server. Invariants: the chain of trust always begins with
-the root that the device was provisioned with; a failed refresh leaves the trusted set
-as it was; expiry is judged at ``now``, which never runs behind the newest hub-signed
-time; targets are never downloaded by TUF's client (it cannot resume).
+With :mod:`edge_agent.update.tuf_client` the only file that imports python-tuf. Metadata
+comes as one retained message; the client sees it as a tiny web server. Invariants: the
+chain of trust always begins with the root that the device was provisioned with; a
+failed refresh leaves the trusted set as it was; expiry is judged at ``now``, which
+never runs behind the newest hub-signed time; targets are never downloaded by TUF's
+client (it cannot resume).
 """
 
 import contextlib
@@ -34,7 +35,7 @@ ONLINE_ROLE = "timestamp"
 _NOT_FOUND = 404
 _SHA256_HEX = 64
 _ORIGIN = "bundle://hub/"
-_LIMITS = UpdaterConfig(
+LIMITS = UpdaterConfig(
     max_root_rotations=64,
     max_delegations=8,
     root_max_length=32_000,
@@ -176,7 +177,7 @@ class Trust:
             metadata_dir=str(self._folder),
             metadata_base_url=_ORIGIN,
             fetcher=_BundleFetcher(bundle),
-            config=_LIMITS,
+            config=LIMITS,
             bootstrap=self._root_bytes,
         )
 
