@@ -16,13 +16,15 @@ from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work, step
 from edge_agent.update.phases import Again, Phases
 from edge_agent.update.states import AT_REST, DEADLINES_S, Event, Phase
+from edge_agent.update.trusted_time import TrustedTime, is_synchronised
 from edge_agent.update.verify import open_assignment
 from edge_agent.wire.control import Assignment, TufBundle
 from edge_agent.wire.envelope import Envelope
-from edge_agent.wire.records import UpdateRecord
+from edge_agent.wire.records import EventRecord, UpdateRecord
 
 UPDATE_PHASE = "update.phase"
 UPDATE_END = "update.end"
+CLOCK_UNTRUSTED = "clock.untrusted"
 UPDATE_WAITING = "update.waiting"
 ASSIGNMENT_REFUSED = "update.assignment_refused"
 METADATA_REFUSED = "update.metadata_refused"
@@ -58,7 +60,9 @@ class UpdateRunner:
         self._on_change = on_change
         self._random = random.SystemRandom()
         self._state = slots.read()
-        self._time_floor = slots.read_number(TIME_FLOOR)
+        floor_at = slots.read_number(TIME_FLOOR)
+        self._time = TrustedTime(clock, floor_at, is_synchronised)
+        self._clock_told = False
         self._wanted: Assignment | None = None
         self._unverified: Envelope | None = None
         self._pending: Phase | None = None
@@ -96,8 +100,7 @@ class UpdateRunner:
         self._unverified = None
         if self._wanted is None or assignment.seq > self._wanted.seq:
             self._wanted = assignment
-            if assignment.issued_at > self._time_floor:
-                self._time_floor = assignment.issued_at
+            if self._time.note(assignment.issued_at):
                 self._slots.write_number(TIME_FLOOR, assignment.issued_at)
         self._consider()
 
@@ -126,8 +129,8 @@ class UpdateRunner:
         self._apply(Happened(event=Event.CRASH))
 
     def trusted_now(self) -> float:
-        """Return wall time, but never before the newest time the hub signed."""
-        return max(self._clock.wall(), self._time_floor)
+        """Return the time that expiry is judged at (:mod:`trusted_time`)."""
+        return self._time.now()
 
     def tick(self) -> float:
         """Do what is due; return after how many seconds to call again.
@@ -136,6 +139,7 @@ class UpdateRunner:
             StoreError: The journal cannot be written; the state is as it was.
         """
         now = self._clock.mono()
+        self._tell_clock()
         if self._pending is None:
             return IDLE_POLL_S
         if self._pending not in AT_REST and now - self._entered > self._deadline_s():
@@ -156,6 +160,24 @@ class UpdateRunner:
             return IDLE_POLL_S
         self._apply(outcome)
         return 0.0
+
+    def _tell_clock(self) -> None:
+        """Report, once until it is right again, that the clock cannot be right."""
+        if self._time.is_trusted:
+            self._clock_told = False
+        elif not self._clock_told:
+            self._clock_told = True
+            wall = self._clock.wall()
+            log.warning(CLOCK_UNTRUSTED, extra={"clock": wall})
+            event = EventRecord(
+                at=wall,
+                code="AGENT-CLOCK-001",
+                severity="warning",
+                text="the device's clock cannot be right: the expiry of metadata is"
+                " judged by the newest time that the hub signed; set the clock (NTP)",
+                facts={"clock_untrusted": "true"},
+            )
+            self._slots.write(self._state, [event])
 
     def _consider(self) -> None:
         wanted = self._wanted

@@ -1,0 +1,76 @@
+"""What time it is, as far as the expiry of metadata goes.
+
+The system's clock may be wrong in both directions. Below the newest time that the hub
+signed it is certainly wrong; more than :data:`TOO_FAR_S` above it, and not set by a
+time service, it is taken for wrong too, or a clock in 2038 would refuse everything for
+ever. Then that signed time counts, and what has passed since it was heard of. A device
+that never heard of any believes its clock. Expiry gates installing only: a committed
+model runs at any time.
+"""
+
+from collections.abc import Callable
+
+from edge_agent.base.clock import Clock
+
+TOO_FAR_S = 400 * 86_400.0
+_UNSYNCHRONISED = 0x0040
+"""STA_UNSYNC of ``<sys/timex.h>``."""
+
+
+class TrustedTime:
+    """Judges the system's clock by what the hub signed; one owner thread."""
+
+    def __init__(
+        self, clock: Clock, floor_at: float, is_synchronised: Callable[[], bool]
+    ) -> None:
+        """Begin with the newest signed time that was kept (0: none).
+
+        ``is_synchronised`` tells whether a time service set the system's clock.
+        """
+        self._clock = clock
+        self._floor_at = floor_at
+        self._since = clock.mono()
+        self._is_synchronised = is_synchronised
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the system's clock can be right."""
+        wall = self._clock.wall()
+        if wall < self._floor_at:
+            return False
+        if not self._floor_at or wall <= self._steady() + TOO_FAR_S:
+            return True
+        return self._is_synchronised()
+
+    def now(self) -> float:
+        """Return the time that expiry is judged at, seconds since 1970."""
+        return self._clock.wall() if self.is_trusted else self._steady()
+
+    def note(self, signed_at: float) -> bool:
+        """Take note of a time that the hub signed; tell whether it is the newest."""
+        if signed_at <= self._floor_at:
+            return False
+        self._floor_at, self._since = signed_at, self._clock.mono()
+        return True
+
+    def _steady(self) -> float:
+        return self._floor_at + self._clock.mono() - self._since
+
+
+def is_synchronised() -> bool:
+    """Tell whether the kernel says that a time service keeps its clock (adjtimex)."""
+    import ctypes
+
+    class Timex(ctypes.Structure):
+        """The beginning of the kernel's ``struct timex``, and room for its rest."""
+
+        _fields_ = (
+            ("modes", ctypes.c_uint),
+            ("amounts", ctypes.c_long * 4),
+            ("status", ctypes.c_int),
+            ("rest", ctypes.c_byte * 256),
+        )
+
+    timex = Timex()
+    state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+    return state >= 0 and not timex.status & _UNSYNCHRONISED
