@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_agent.errors import AgentError
-from edge_agent.pipeline.infer import Ladder, Loaded, Owner
+from edge_agent.pipeline.infer import Ladder, Loaded
 from edge_agent.pipeline.observe import channel_values
+from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.prediction import Predictor
 from edge_agent.runtime.port import Floats
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease

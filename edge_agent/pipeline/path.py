@@ -16,13 +16,14 @@ from edge_agent.config import ProfileConfig
 from edge_agent.errors import AgentError, SampleRejectedError, WorkerError
 from edge_agent.pipeline.collect import Collector, CollectState
 from edge_agent.pipeline.figures import Event, Figures, Tally, predicted
-from edge_agent.pipeline.infer import (
-    SWAPPED_OUT,
-    Answer,
-    Ladder,
-    OwnerClosedError,
-)
+from edge_agent.pipeline.infer import Answer, Ladder
 from edge_agent.pipeline.observe import Observer
+from edge_agent.pipeline.owner import (
+    SWAPPED_OUT,
+    OwnerClosedError,
+    ShedError,
+    Urgency,
+)
 from edge_agent.pipeline.prediction import Sample, ServedBy
 from edge_agent.pipeline.recent import Entry, Recent
 from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
@@ -68,22 +69,27 @@ class SamplePath:
         """Whether the device has a consent at all."""
         return self._collector.consent is not None
 
-    def infer(self, sample_id: str, sample: Sample) -> Entry:
+    def infer(
+        self, sample_id: str, sample: Sample, *, urgency: Urgency = Urgency.LIVE
+    ) -> Entry:
         """Answer one sample.
 
         Raises:
             SampleRejectedError: It fails a quality check; it is counted.
+            ShedError: It is background work that gave way to live requests.
             AgentError: No step of the ladder can answer; it is counted.
         """
         for _ in range(SWAP_RETRIES):
             ladder = self._ladder
             try:
-                answer = ladder.predict(sample)
+                answer = ladder.predict(sample, urgency=urgency)
             except OwnerClosedError:
                 continue  # Swapped out between reading the ladder and asking it.
             except SampleRejectedError as error:
                 self._note_event(ladder, Event(rejected=error.reason))
                 raise
+            except ShedError:
+                raise  # The caller counts what it sheds; the model did nothing wrong.
             except AgentError:
                 self._note_event(ladder, Event(failed=True))
                 raise

@@ -9,7 +9,8 @@ import pytest
 from edge_agent.config import ProfileConfig
 from edge_agent.errors import ModelError, SampleRejectedError, WorkerError
 from edge_agent.pipeline.collect import Collector, CollectState
-from edge_agent.pipeline.infer import Ladder, Loaded, Owner, OwnerClosedError
+from edge_agent.pipeline.infer import Ladder, Loaded
+from edge_agent.pipeline.owner import Owner, OwnerClosedError
 from edge_agent.pipeline.path import PathPorts, SamplePath
 from edge_agent.pipeline.prediction import Prediction, Sample, ServedBy
 from edge_agent.wire.manifest import InputContract, TensorContract
@@ -150,7 +151,7 @@ def test_a_rejected_sample_does_not_fall_down_the_ladder(load: Load) -> None:
 
 
 def test_a_stuck_model_is_given_up_at_the_deadline(load: Load) -> None:
-    """A model that hangs does not hang the asker, and a full queue refuses."""
+    """A model that hangs does not hang the asker; the one before it answers."""
     release = threading.Event()
 
     def hang() -> None:
@@ -162,12 +163,6 @@ def test_a_stuck_model_is_given_up_at_the_deadline(load: Load) -> None:
         answer = ladder.predict(SAMPLE, step_timeout_s=0.05)
         assert answer.served_by is ServedBy.PREVIOUS
         assert [error.code for error in answer.failures] == ["AGENT-WORKER-005"]
-        codes = set()
-        for _ in range(6):
-            with pytest.raises(WorkerError) as caught:
-                stuck.owner.predict(SAMPLE, timeout_s=0.01)
-            codes.add(caught.value.code)
-        assert codes == {"AGENT-WORKER-004", "AGENT-WORKER-005"}
     finally:
         release.set()
 
