@@ -42,12 +42,12 @@ class Tiny(tf.Module):  # type: ignore[misc]
         hidden = tf.tanh(tf.matmul(tf.concat([mean, spread], axis=1), self.first))
         logits = tf.matmul(hidden, self.second)
         largest = tf.reduce_max(logits, axis=1, keepdims=True)
-        total = tf.reduce_sum(tf.exp(logits - largest), axis=1, keepdims=True)
+        nearest = tf.reduce_max(tf.nn.log_softmax(logits), axis=1, keepdims=True)
         return {
             "probabilities": tf.nn.softmax(logits),
             "embedding": hidden,
             "distance": tf.reduce_sum(hidden * hidden, axis=1, keepdims=True),
-            "energy": -(largest + tf.math.log(total)),
+            "energy": nearest - largest,
         }
 
 

@@ -110,14 +110,14 @@ def _graph(
     hidden, logits = features(window, training=False)
     away = tf.matmul(hidden, monitor.distance) + monitor.distance_offset
     squares = tf.reduce_sum(away * away, axis=1, keepdims=True)
-    # Written out: reduce_logsumexp adds operations that guard against infinity.
+    # -logsumexp without LOG and EXP: tflite-runtime 2.14 lacks their int8 forms.
     top = tf.reduce_max(logits, axis=1, keepdims=True)
-    rest = tf.reduce_sum(tf.exp(logits - top), axis=1, keepdims=True)
+    nearest = tf.reduce_max(tf.nn.log_softmax(logits), axis=1, keepdims=True)
     return {
         PROBABILITIES: tf.nn.softmax(logits),
         "embedding": tf.matmul(hidden, monitor.embedding) + monitor.embedding_offset,
         "distance": tf.sqrt(squares),
-        "energy": -(top + tf.math.log(rest)),
+        "energy": nearest - top,
     }
 
 
