@@ -29,6 +29,8 @@ from edge_agent.wire.enrol import (
     RenewRequest,
 )
 from edge_agent.wire.envelope import Envelope
+from edge_agent.wire.manifest import Release
+from edge_agent.wire.profile import ReferenceProfile
 from edge_agent.wire.records import LANE_OF
 from edge_agent.wire.version import PROTOCOL_VERSION
 
@@ -52,6 +54,8 @@ KINDS: tuple[type[msgspec.Struct], ...] = (
     RenewRequest,
     EnrolReply,
     EnrolRefusal,
+    Release,
+    ReferenceProfile,
 )
 
 Schema = dict[str, Any]
@@ -130,9 +134,16 @@ def _describe(schema: Schema, parts: dict[str, Schema]) -> str:
 
 def _bounds(schema: Schema) -> str:
     if "pattern" in schema:
-        return f" `{schema['pattern']}`"
+        return f" `{schema['pattern']}`".replace("|", r"\|")
     if "minimum" in schema:
-        return f" {_number(schema['minimum'])} to {_number(schema['maximum'])}"
+        least = _number(schema["minimum"])
+        return (
+            f" {least} to {_number(schema['maximum'])}"
+            if "maximum" in schema
+            else (f" ≥ {least}")
+        )
+    if "exclusiveMinimum" in schema:
+        return f" > {_number(schema['exclusiveMinimum'])}"
     form = f" in {schema['contentEncoding']}" if "contentEncoding" in schema else ""
     least = f" ≥ {schema['minLength']}" if "minLength" in schema else ""
     return form + least + _most(schema, "maxLength")
@@ -144,7 +155,7 @@ def _most(schema: Schema, key: str) -> str:
 
 def _number(value: float) -> str:
     """Write powers as people do."""
-    for base, powers in ((2, (31, 53)), (10, (10, 11))):
+    for base, powers in ((2, (28, 31, 53)), (10, (10, 11))):
         for power in powers:
             if value == base**power:
                 return f"{base}^{power}"

@@ -33,7 +33,23 @@ from edge_agent.wire.enrol import (
     RenewRequest,
 )
 from edge_agent.wire.envelope import Envelope
-from edge_agent.wire.profile import ChannelMoments, ProfileData
+from edge_agent.wire.manifest import (
+    Bundle,
+    FileRef,
+    GateCheck,
+    GateReport,
+    InputContract,
+    Provenance,
+    Release,
+    TensorContract,
+)
+from edge_agent.wire.profile import (
+    Channel,
+    ChannelMoments,
+    ProfileData,
+    ReferenceProfile,
+    Source,
+)
 from edge_agent.wire.records import (
     LANE_OF,
     AnyRecord,
@@ -103,6 +119,38 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     RenewRequest(certificate=PEM, csr=PEM, signature="ab" * 70),
     EnrolReply(certificate=PEM, ca=PEM),
     EnrolRefusal(code="HUB-ENROL-004", text="the token has expired", cure="ask again"),
+    Release(
+        release=2,
+        created_at=AT,
+        bundle=Bundle(
+            name="watch",
+            task="watch",
+            variant="int8",
+            input=InputContract(
+                tensor=TensorContract(name="x", shape=[100, 6]), rate_hz=50.0, hop=20
+            ),
+            outputs=[TensorContract(name="probabilities", shape=[2])],
+            labels=["pendulum", "abduction"],
+            model=FileRef(name="model.tflite", sha256=DIGEST, bytes=3),
+            reference=FileRef(name="reference.json", sha256=DIGEST, bytes=3),
+            golden=FileRef(name="golden.npz", sha256=DIGEST, bytes=3),
+            calibration=FileRef(name="calibration.npz", sha256=DIGEST, bytes=3),
+            card=FileRef(name="card.md", sha256=DIGEST, bytes=3),
+            gate=GateReport(
+                ok=True,
+                checks=[GateCheck(name="accuracy", ok=True, observed=0.8, limit=0.7)],
+            ),
+            provenance=Provenance(created_at=AT),
+        ),
+    ),
+    ReferenceProfile(
+        model="watch",
+        channels=[
+            Channel(name="accel_x", source=Source.INPUT_MEAN, edges=[-1.0, 1.0]),
+            Channel(name="class", source=Source.CLASS, categories=["a", "b"]),
+        ],
+        data=ProfileData(rows=3, counts=[[0, 3, 0], [1, 2]]),
+    ),
 )
 
 RECORDS: tuple[AnyRecord, ...] = (

@@ -1,5 +1,6 @@
 """``hub broker``: the broker's side of mutual TLS."""
 
+import os
 from pathlib import Path
 
 import click
@@ -46,6 +47,8 @@ def config_command(
     port = port or (known.port if known.tls.enabled else MQTT_TLS_PORT)
     write_broker(folder, services.identity, hosts, port)
     click.echo(f"wrote {folder}; its owner must be mosquitto's user", err=True)
+    if os.geteuid() == 0:  # mosquitto gives root up before it opens its files
+        click.echo(f"so first  chown -R mosquitto {folder}", err=True)
     click.echo(f"start it with  mosquitto -c {folder / 'mosquitto.conf'}", err=True)
 
 

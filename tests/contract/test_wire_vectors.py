@@ -7,7 +7,7 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from edge_agent.wire import batch, control, enrol, envelope
+from edge_agent.wire import batch, control, enrol, envelope, manifest, profile
 from edge_agent.wire.codec import decode, encode
 from edge_agent.wire.records import AnyRecord, Record
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "contract" / "vectors" / "v1"
 KINDS = {
     kind.__name__: kind
-    for module in (control, enrol, envelope)
+    for module in (control, enrol, envelope, manifest, profile)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 }

@@ -104,11 +104,24 @@ def test_tables_keys_and_full_text_search_are_in_the_file(
             for row in db.execute(f"PRAGMA foreign_key_list({name})")
         }
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        indexed = {
+            (name, *(c[2] for c in db.execute(f"PRAGMA index_info({index[1]})")))
+            for name in counts
+            for index in db.execute(f"PRAGMA index_list({name})")
+        }
         found = [
             db.execute(f"SELECT count(*) FROM {t}_fts WHERE {t}_fts MATCH ?", (word,))
             for t, word in (("alerts", "moved"), ("events", "database"))
         ]
         assert [one.fetchone() for one in found] == [(1,), (1,)]
+    assert indexed >= {
+        ("records", "kind", "at"),
+        ("records", "device", "at"),
+        ("profiles", "device", "window_end_at"),
+        ("profile_channels", "name"),
+        ("events", "code", "at"),
+        ("alerts", "state", "fired_at"),
+    }
     assert links == {
         ("records", "devices"),
         ("records", "streams"),

@@ -284,6 +284,22 @@ def test_a_question_without_an_answer_is_asked_again_ever_more_slowly() -> None:
         assert asked == pytest.approx([0.0, 1.0, 3.0, 7.0, 12.0, 17.0], abs=0.11)
 
 
+def test_after_a_gap_the_oldest_record_is_sent_without_a_pause() -> None:
+    """The hub's word that something is missing is enough: nobody waits for silence."""
+    with TemporaryDirectory() as folder:
+        rig = Rig(folder)
+        rig.outbox.append([event(n) for n in range(MAX_RECORDS * 2)])
+        rig.greet()
+        rig.relay.pump()
+        _lost, second = rig.take()
+        rig.relay.on_ack(rig.hub.take(decode_batch(second)))
+        rig.relay.pump()
+        again = rig.take()
+        rig.outbox.close()
+
+        assert [rows_of(payload)[0] for payload in again] == [1, MAX_RECORDS + 1]
+
+
 def test_base_tells_what_was_evicted() -> None:
     """The hub's watermark passes what the device had to throw away."""
     with TemporaryDirectory() as folder:
