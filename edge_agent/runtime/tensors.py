@@ -1,0 +1,185 @@
+"""How a tensor's numbers come from floats and become floats again.
+
+Rounding is that of the interpreter's own Quantize operator: times the reciprocal of the
+scale in float32, to the nearest step, halves to the even one, then cut to the format's
+range. NumPy only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from edge_agent.errors import ModelError
+from edge_agent.runtime.port import ANY, Array, TensorSpec
+
+SERVED_KINDS = "fiub"
+"""NumPy's kinds of numbers that devices serve: float, integer, unsigned, boolean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of the interpreter: its number, its spec, and how to convert for it."""
+
+    index: int
+    spec: TensorSpec
+    dtype: np.dtype[np.generic] = field(init=False)
+    _per_scale: np.float32 = field(init=False)
+    _scale: np.float32 = field(init=False)
+    _low: float = field(init=False)
+    _high: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out what every conversion needs."""
+        dtype, scale = np.dtype(self.spec.dtype), np.float32(self.spec.scale)
+        low, high = 0.0, 0.0
+        if dtype.kind in "iu":
+            low, high = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+        for name, value in (
+            ("dtype", dtype),
+            ("_scale", scale),
+            ("_per_scale", np.float32(1) / scale if scale else np.float32(0)),
+            ("_low", low),
+            ("_high", high),
+        ):
+            object.__setattr__(self, name, value)
+
+    def quantize(self, values: Array) -> Array:
+        """Return floats as the tensor's steps; finite values are assumed."""
+        steps = np.multiply(values, self._per_scale, dtype=np.float32)
+        np.rint(steps, out=steps)
+        steps += self.spec.zero_point
+        # minimum and maximum: half of what clip costs on small arrays.
+        np.maximum(steps, self._low, out=steps)
+        np.minimum(steps, self._high, out=steps)
+        return steps.astype(self.dtype)
+
+    def dequantize(self, steps: Array) -> Array:
+        """Return the tensor's steps as float32."""
+        values = steps.astype(np.float32)
+        values -= self.spec.zero_point
+        values *= self._scale
+        return values
+
+    def take(self, values: Array) -> Array:
+        """Return values as the tensor's own numbers, in C order.
+
+        Raises:
+            ModelError: They cannot be converted without loss (``AGENT-MODEL-004``).
+        """
+        if values.dtype == self.dtype:
+            return np.ascontiguousarray(values)
+        if self.spec.quantized and values.dtype.kind == "f":
+            if not np.isfinite(values).all():
+                raise self._refuse("NaN or infinite values")
+            with np.errstate(over="ignore"):
+                return self.quantize(values)
+        if values.dtype.kind not in SERVED_KINDS:
+            raise self._refuse(f"values of type {values.dtype}")
+        with np.errstate(all="ignore"):
+            converted = values.astype(self.dtype)
+        floats = values.dtype.kind == "f" and self.dtype.kind == "f"
+        if not floats and not np.array_equal(converted, values):
+            raise self._refuse(f"some of these {values.dtype} values")
+        return converted
+
+    def give(self, numbers: Array) -> Array:
+        """Return what the interpreter answered, as float32 where it is quantized."""
+        return self.dequantize(numbers) if self.spec.scale else numbers
+
+    def batched(self, values: Array) -> Array:
+        """Return one sample with the tensor's batch axis."""
+        return values[np.newaxis] if self.spec.batch else values
+
+    def single(self, numbers: Array) -> Array:
+        """Return the first of a batch, or the whole where there is no batch axis."""
+        return numbers[0] if self.spec.batch else numbers
+
+    def _refuse(self, what: str) -> ModelError:
+        return ModelError(
+            "AGENT-MODEL-004",
+            f"input {self.spec.name!r} is {self.spec.dtype} and cannot take {what}",
+        )
+
+
+def spec_of(
+    name: str, dtype: DTypeLike, shape: tuple[int, ...], scales: Array, zeros: Array
+) -> TensorSpec:
+    """Return the spec of a tensor as an interpreter describes it.
+
+    Args:
+        name: Its name.
+        dtype: The type the interpreter gives.
+        shape: The shape in the file; below 1 where a dimension is free.
+        scales: Its scales, none where it is not quantized.
+        zeros: Its zero points.
+
+    Raises:
+        ModelError: No device serves such a tensor (``AGENT-MODEL-002``).
+    """
+    numbers = np.dtype(dtype)
+    if numbers.kind not in SERVED_KINDS:
+        raise _unserved(name, numbers)
+    if len(scales) > 1:
+        raise ModelError(
+            "AGENT-MODEL-002",
+            f"model cannot be served: tensor {name!r} has a scale for each channel",
+            cure="quantize inputs and outputs per tensor",
+        )
+    free = tuple(n if n > 0 else ANY for n in shape)
+    batch = free[0] if free and free[0] in (1, ANY) else 0
+    return TensorSpec(
+        name=name,
+        dtype=numbers.name,
+        shape=free[1:] if batch else free,
+        batch=batch,
+        scale=float(scales[0]) if len(scales) else 0.0,
+        zero_point=int(zeros[0]) if len(scales) else 0,
+    )
+
+
+def by_name(tensors: tuple[Tensor, ...], given: Mapping[str, Array]) -> list[Array]:
+    """Return the given arrays in the order of the tensors.
+
+    Raises:
+        ModelError: A name is missing or unknown (``AGENT-MODEL-004``).
+    """
+    names = [tensor.spec.name for tensor in tensors]
+    if len(given) != len(names) or any(name not in given for name in names):
+        raise ModelError(
+            "AGENT-MODEL-004",
+            f"inputs {sorted(given)} were given, the model takes {names}",
+        )
+    return [np.asarray(given[name]) for name in names]
+
+
+def check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
+    """Check a whole tensor's shape, batch axis included.
+
+    Raises:
+        ModelError: It does not fit (``AGENT-MODEL-004``).
+    """
+    wanted = spec.full_shape
+    fits = len(shape) == len(wanted) and all(
+        have == want or (want == ANY and have > 0)
+        for have, want in zip(shape, wanted, strict=True)
+    )
+    if not fits:
+        raise ModelError(
+            "AGENT-MODEL-004",
+            f"input {spec.name!r} has shape {list(shape)}, not {list(wanted)}",
+            cure="send samples one at a time" if len(shape) == len(wanted) else "",
+        )
+
+
+def _unserved(name: str, numbers: np.dtype[np.generic]) -> ModelError:
+    texts = numbers.kind in "SOU"
+    return ModelError(
+        "AGENT-MODEL-002",
+        f"model cannot be served: tensor {name!r} holds"
+        f" {'texts' if texts else numbers.name + ' numbers'}",
+        cure="turn texts into numbers before the model, such as int32 token numbers"
+        if texts
+        else "let it answer with real and imaginary parts, or with magnitudes",
+    )
