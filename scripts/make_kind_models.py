@@ -20,6 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 FLOWS, STATES = 4, 3
 TINY = "tiny.tflite"
+NUMBERS, SCALE, ZERO_POINT = 64, 0.0234375610, 5
 
 
 class Pump(tf.Module):  # type: ignore[misc]
@@ -76,6 +77,20 @@ class Rows(tf.Module):  # type: ignore[misc]
         return {"mean": tf.reduce_mean(rows, axis=1)}
 
 
+class Twins(tf.Module):  # type: ignore[misc]
+    """Two free lengths that must be the same."""
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[
+            tf.TensorSpec((1, None), tf.float32, "a"),
+            tf.TensorSpec((1, None), tf.float32, "b"),
+        ]
+    )
+    def serve(self, a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the sum."""
+        return {"sum": a + b}
+
+
 class Text(tf.Module):  # type: ignore[misc]
     """Takes texts, which no device serves."""
 
@@ -126,10 +141,12 @@ def main(folder: Path) -> None:
         "pump-int16": _convert(Pump(), numbers=tf.int16),
         "kinds": _convert(Kinds()),
         "rows": _convert(Rows(), {"score": "serve"}),
+        "twins": _convert(Twins()),
         "text": _convert(Text()),
         "waves": _convert(Waves()),
         "two": _convert(Two(), {"double": "double", "halve": "halve"}),
         "half": _half(),
+        **_quantizers(),
     }
     made["pump-bare"] = _without_signature(made["pump"])
     made["pump-int8-bare"] = _without_signature(made["pump-int8"])
@@ -184,28 +201,45 @@ def _without_signature(data: bytes) -> bytes:
 
 def _half() -> bytes:
     """Return a model that turns four float16 numbers into float32."""
-    model = schema.ModelT()
-    model.version, model.description = 3, b"half"
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
-    code.version = 3
-    graph, operator = schema.SubGraphT(), schema.OperatorT()
-    graph.name = b"main"
-    graph.tensors = [
-        _tensor(b"x", schema.TensorType.FLOAT16),
-        _tensor(b"y", schema.TensorType.FLOAT32),
-    ]
-    graph.inputs, graph.outputs = [0], [1]
+    kinds = schema.TensorType
+    x, y = _tensor(b"x", kinds.FLOAT16, 4), _tensor(b"y", kinds.FLOAT32, 4)
+    return _operator(schema.BuiltinOperator.DEQUANTIZE, 3, x, y)
+
+
+def _quantizers() -> dict[str, bytes]:
+    """Return models that only quantize or dequantize.
+
+    Their scale and zero point are marks that a test replaces in the file.
+    """
+    kinds, operators = schema.TensorType, schema.BuiltinOperator
+    made = {}
+    for name in ("int8", "uint8", "int16"):
+        floats = _tensor(b"floats", kinds.FLOAT32, NUMBERS)
+        steps = _tensor(b"steps", getattr(kinds, name.upper()), NUMBERS)
+        steps.quantization = schema.QuantizationParametersT()
+        steps.quantization.scale, steps.quantization.zeroPoint = [SCALE], [ZERO_POINT]
+        made[f"quantize-{name}"] = _operator(operators.QUANTIZE, 2, floats, steps)
+        made[f"dequantize-{name}"] = _operator(operators.DEQUANTIZE, 3, steps, floats)
+    return made
+
+
+def _operator(code: int, version: int, x: schema.TensorT, y: schema.TensorT) -> bytes:
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    kind, operator = schema.OperatorCodeT(), schema.OperatorT()
+    kind.builtinCode = kind.deprecatedBuiltinCode = code
+    kind.version = version
     operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0], [1]
-    graph.operators = [operator]
-    model.operatorCodes, model.subgraphs = [code], [graph]
+    graph.name, graph.operators = b"main", [operator]
+    graph.tensors, graph.inputs, graph.outputs = [x, y], [0], [1]
+    model.version, model.description = 3, b"one operator"
+    model.operatorCodes, model.subgraphs = [kind], [graph]
     model.buffers = [schema.BufferT()]
     return _packed(model)
 
 
-def _tensor(name: bytes, kind: int) -> schema.TensorT:
+def _tensor(name: bytes, kind: int, length: int) -> schema.TensorT:
     tensor = schema.TensorT()
-    tensor.name, tensor.type, tensor.shape, tensor.buffer = name, kind, [1, 4], 0
+    tensor.name, tensor.type, tensor.shape, tensor.buffer = name, kind, [1, length], 0
     return tensor
 
 

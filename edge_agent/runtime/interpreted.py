@@ -7,14 +7,14 @@ dimensions are set by resizing, only when they change.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError
-from edge_agent.runtime.port import ANY, Array, Floats
-from edge_agent.runtime.tensors import Tensor, by_name, check_shape, spec_of
+from edge_agent.runtime.port import ANY, FAILED, UNFITTING, UNSERVED, Array, Floats
+from edge_agent.runtime.tensors import Tensor, by_name, check_shapes, spec_of
 
 SIGNATURE = "serving_default"
 _FAILURES = (ValueError, RuntimeError)
@@ -43,12 +43,17 @@ class _Interpreter(Protocol):
 class InterpretedModel:
     """One interpreter; see :class:`~edge_agent.runtime.port.Model`."""
 
-    def __init__(self, interpreter: _Interpreter) -> None:
+    def __init__(self, make: Callable[[], _Interpreter]) -> None:
         """Describe the tensors and allocate them, free dimensions as 1.
+
+        Args:
+            make: Returns a new interpreter of the model.
 
         Raises:
             ModelError: A tensor is of a kind that is not served (``AGENT-MODEL-002``).
         """
+        self._make = make
+        interpreter = make()
         self._inputs, self._outputs = describe(interpreter)
         interpreter.allocate_tensors()
         self._interpreter: _Interpreter | None = interpreter
@@ -77,7 +82,7 @@ class InterpretedModel:
                 for out in self._outputs
             }
         except _FAILURES as error:
-            raise ModelError("AGENT-MODEL-003", f"model failed: {error}") from error
+            raise ModelError(FAILED, f"model failed: {error}") from error
 
     def predict_named(self, samples: Mapping[str, Array]) -> dict[str, Array]:
         """Run one sample given by the names of the inputs."""
@@ -112,7 +117,7 @@ class InterpretedModel:
         if len(self._inputs) != 1:
             names = [spec.name for spec in self.inputs]
             raise ModelError(
-                "AGENT-MODEL-004", f"the model takes several inputs by name: {names}"
+                UNFITTING, f"the model takes several inputs by name: {names}"
             )
         return self.predict_named({self.inputs[0].name: sample})
 
@@ -120,20 +125,19 @@ class InterpretedModel:
         interpreter = self._interpreter
         if interpreter is None:
             raise _closed()
-        for tensor, values in zip(self._inputs, given, strict=True):
-            check_shape(tensor.spec, values.shape)
+        check_shapes(self.inputs, [values.shape for values in given])
         numbers = [t.take(v) for t, v in zip(self._inputs, given, strict=True)]
         shapes = tuple(array.shape for array in numbers)
         if shapes == self._shapes:
             try:
                 return self._invoke(interpreter, numbers)
             except _FAILURES as error:
-                raise ModelError("AGENT-MODEL-003", f"model failed: {error}") from error
+                raise ModelError(FAILED, f"model failed: {error}") from error
         try:
             self._resize(interpreter, shapes)
             return self._invoke(interpreter, numbers)
         except _FAILURES as error:
-            self._restore(interpreter)
+            self._start_again()
             raise ModelError(
                 "AGENT-MODEL-012",
                 f"the model does not run with inputs of {list(shapes)}: {error}",
@@ -146,12 +150,15 @@ class InterpretedModel:
         interpreter.allocate_tensors()
         self._shapes = self._default if shapes == self._default else shapes
 
-    def _restore(self, interpreter: _Interpreter) -> None:
+    def _start_again(self) -> None:
+        # tflite-runtime 2.14 dies of a second allocation after one that failed.
+        self._interpreter, self._shapes = None, self._default
         try:
-            self._resize(interpreter, self._default)
+            interpreter = self._make()
+            interpreter.allocate_tensors()
         except _FAILURES as error:
-            self._interpreter = None
-            raise ModelError("AGENT-MODEL-003", f"model failed: {error}") from error
+            raise ModelError(FAILED, f"model failed: {error}") from error
+        self._interpreter = interpreter
 
     def _invoke(self, interpreter: _Interpreter, numbers: list[Array]) -> list[Array]:
         for tensor, values in zip(self._inputs, numbers, strict=True):
@@ -181,7 +188,7 @@ def describe(
             return _tensors(named[0]), _tensors(named[1])
     if SIGNATURE in signatures:
         raise ModelError(
-            "AGENT-MODEL-002",
+            UNSERVED,
             f"model cannot be served: {SIGNATURE} is not its main graph",
             cure="export it with a single signature",
         )
@@ -220,4 +227,4 @@ def _tensor(name: str, detail: Details) -> Tensor:
 
 
 def _closed() -> ModelError:
-    return ModelError("AGENT-MODEL-003", "model is closed")
+    return ModelError(FAILED, "model is closed")

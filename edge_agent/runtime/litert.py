@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_agent.errors import ModelError
 from edge_agent.runtime.interpreted import InterpretedModel
-from edge_agent.runtime.port import ANY, Model, TensorSpec
+from edge_agent.runtime.port import ANY, UNLOADABLE, UNSERVED, Model, TensorSpec
 
 _PACKAGES = ("ai-edge-litert", "tflite-runtime")
 _FAILURES = (ValueError, RuntimeError, KeyError, TypeError, MemoryError)
@@ -37,18 +37,16 @@ def load_model(data: bytes, *, threads: int = 1, warm_up: int = 3) -> Model:
     module = _runtime()[1]
     try:
         model = InterpretedModel(
-            module.Interpreter(model_content=data, num_threads=threads)
+            lambda: module.Interpreter(model_content=data, num_threads=threads)
         )
     except _FAILURES as error:
-        raise ModelError("AGENT-MODEL-001", f"model does not load: {error}") from error
+        raise ModelError(UNLOADABLE, f"model does not load: {error}") from error
     zeros = {spec.name: np.zeros(_smallest(spec), spec.dtype) for spec in model.inputs}
     for _ in range(warm_up):
         try:
             model.run(zeros)
         except ModelError as error:
-            raise ModelError(
-                "AGENT-MODEL-001", f"model does not run: {error.text}"
-            ) from error
+            raise ModelError(UNLOADABLE, f"model does not run: {error.text}") from error
     return model
 
 
@@ -86,7 +84,7 @@ def _runtime() -> tuple[str, ModuleType]:
         from tflite_runtime import interpreter as tflite
     except ModuleNotFoundError as error:
         raise ModelError(
-            "AGENT-MODEL-002",
+            UNSERVED,
             "no TFLite runtime is installed",
             cure="install shoal[agent]",
         ) from error

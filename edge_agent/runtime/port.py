@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
 
+UNLOADABLE = "AGENT-MODEL-001"
+UNSERVED = "AGENT-MODEL-002"
+FAILED = "AGENT-MODEL-003"
+UNFITTING = "AGENT-MODEL-004"
+
 ANY = -1
 """A dimension that is free: it may differ from call to call."""
 

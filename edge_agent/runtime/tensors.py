@@ -5,14 +5,14 @@ scale in float32, to the nearest step, halves to the even one, then cut to the f
 range. NumPy only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from edge_agent.errors import ModelError
-from edge_agent.runtime.port import ANY, Array, TensorSpec
+from edge_agent.runtime.port import ANY, UNFITTING, UNSERVED, Array, TensorSpec
 
 SERVED_KINDS = "fiub"
 """NumPy's kinds of numbers that devices serve: float, integer, unsigned, boolean."""
@@ -98,7 +98,7 @@ class Tensor:
 
     def _refuse(self, what: str) -> ModelError:
         return ModelError(
-            "AGENT-MODEL-004",
+            UNFITTING,
             f"input {self.spec.name!r} is {self.spec.dtype} and cannot take {what}",
         )
 
@@ -123,7 +123,7 @@ def spec_of(
         raise _unserved(name, numbers)
     if len(scales) > 1:
         raise ModelError(
-            "AGENT-MODEL-002",
+            UNSERVED,
             f"model cannot be served: tensor {name!r} has a scale for each channel",
             cure="quantize inputs and outputs per tensor",
         )
@@ -148,35 +148,44 @@ def by_name(tensors: tuple[Tensor, ...], given: Mapping[str, Array]) -> list[Arr
     names = [tensor.spec.name for tensor in tensors]
     if len(given) != len(names) or any(name not in given for name in names):
         raise ModelError(
-            "AGENT-MODEL-004",
+            UNFITTING,
             f"inputs {sorted(given)} were given, the model takes {names}",
         )
     return [np.asarray(given[name]) for name in names]
 
 
-def check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
-    """Check a whole tensor's shape, batch axis included.
+def check_shapes(
+    specs: Sequence[TensorSpec], shapes: Sequence[tuple[int, ...]]
+) -> None:
+    """Check the shapes of whole tensors, batch axes included.
 
     Raises:
-        ModelError: It does not fit (``AGENT-MODEL-004``).
+        ModelError: One does not fit, or their batches differ (``AGENT-MODEL-004``).
     """
-    wanted = spec.full_shape
-    fits = len(shape) == len(wanted) and all(
-        have == want or (want == ANY and have > 0)
-        for have, want in zip(shape, wanted, strict=True)
-    )
-    if not fits:
-        raise ModelError(
-            "AGENT-MODEL-004",
-            f"input {spec.name!r} has shape {list(shape)}, not {list(wanted)}",
-            cure="send samples one at a time" if len(shape) == len(wanted) else "",
-        )
+    for spec, shape in zip(specs, shapes, strict=True):
+        wanted = spec.full_shape
+        same_rank = len(shape) == len(wanted)
+        if not same_rank or not all(map(_fits, shape, wanted)):
+            raise ModelError(
+                UNFITTING,
+                f"input {spec.name!r} has shape {list(shape)}, not {list(wanted)}",
+                cure="send samples one at a time" if same_rank else "",
+            )
+    batches = {
+        shape[0] for spec, shape in zip(specs, shapes, strict=True) if spec.batch == ANY
+    }
+    if len(batches) > 1:
+        raise ModelError(UNFITTING, f"inputs have different batches: {sorted(batches)}")
+
+
+def _fits(have: int, want: int) -> bool:
+    return have == want or (want == ANY and have > 0)
 
 
 def _unserved(name: str, numbers: np.dtype[np.generic]) -> ModelError:
     texts = numbers.kind in "SOU"
     return ModelError(
-        "AGENT-MODEL-002",
+        UNSERVED,
         f"model cannot be served: tensor {name!r} holds"
         f" {'texts' if texts else numbers.name + ' numbers'}",
         cure="turn texts into numbers before the model, such as int32 token numbers"

@@ -49,12 +49,23 @@ def test_a_free_batch_gives_what_single_samples_give() -> None:
 
 
 def test_a_batch_differs_in_no_input() -> None:
-    """Inputs of different batches are refused, and the model still answers."""
-    model = _model("pump")
-    with pytest.raises(ModelError) as caught:
-        model.run({"flow": _pumps(3)["flow"], "level": _pumps(2)["level"]})
-    assert caught.value.code in {"AGENT-MODEL-004", "AGENT-MODEL-012"}
-    assert model.run(_pumps(2))["load"].shape == (2, 1)
+    """Inputs of different batches are refused."""
+    with pytest.raises(ModelError, match="different batches") as caught:
+        _model("pump").run({"flow": _pumps(3)["flow"], "level": _pumps(2)["level"]})
+    assert caught.value.code == "AGENT-MODEL-004"
+
+
+def test_a_size_that_the_graph_does_not_take_is_refused_and_forgotten() -> None:
+    """Two free lengths that must be equal fail; the model answers as before."""
+    model = _model("twins")
+    one, two = np.ones((1, 1), np.float32), np.ones((1, 2), np.float32)
+    before = model.run({"a": one, "b": one})["sum"]
+    for _ in range(3):
+        with pytest.raises(ModelError) as caught:
+            model.run({"a": two, "b": np.ones((1, 3), np.float32)})
+        assert caught.value.code == "AGENT-MODEL-012"
+    assert model.run({"a": two, "b": two})["sum"].tolist() == [[2, 2]]
+    np.testing.assert_array_equal(model.run({"a": one, "b": one})["sum"], before)
 
 
 def test_a_fixed_batch_is_refused_clearly() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from edge_agent.errors import ModelError
 from edge_agent.runtime.port import ANY, TensorSpec
-from edge_agent.runtime.tensors import Tensor, check_shape, spec_of
+from edge_agent.runtime.tensors import Tensor, check_shapes, spec_of
 
 
 def _tensor(dtype: str, scale: float = 0.0, zero_point: int = 0) -> Tensor:
@@ -122,10 +122,10 @@ def test_the_batch_axis_is_told_from_the_samples_own(
 def test_free_dimensions_take_any_length() -> None:
     """A free dimension takes what comes, but not nothing; a fixed one does not."""
     spec = TensorSpec(name="t", dtype="float32", shape=(ANY, 3), batch=1)
-    check_shape(spec, (1, 7, 3))
+    check_shapes([spec], [(1, 7, 3)])
     for shape in ((1, 0, 3), (2, 7, 3), (7, 3)):
         with pytest.raises(ModelError, match="shape"):
-            check_shape(spec, shape)
+            check_shapes([spec], [shape])
 
 
 def test_a_scale_for_each_channel_is_refused() -> None:
