@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from edge_agent.errors import WorkerError
+from edge_agent.wire.errors import UNREADABLE
 from edge_agent.wire.types import (
     Count,
     Instant,
@@ -218,7 +219,7 @@ def decode_frame(body: bytes, decoder: msgspec.json.Decoder[_T]) -> tuple[_T, by
         raise WorkerError(BAD_FRAME, "header is longer than its frame")
     try:
         return decoder.decode(body[LENGTH.size : end]), body[end:]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise WorkerError(BAD_REQUEST, f"not a valid message: {error}") from error
 
 

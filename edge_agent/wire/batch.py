@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args
 import msgspec
 from msgspec import Meta
 
-from edge_agent.wire.errors import WireError
+from edge_agent.wire.errors import UNREADABLE, WireError
 from edge_agent.wire.records import KIND_OF, AnyRecord
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import BootId, Count, Instant, Message, Seconds, Seq
@@ -107,7 +107,7 @@ def decode_record(data: bytes) -> AnyRecord:
     """
     try:
         return _decode_record.decode(data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError("WIRE-RECORD-001", f"not a valid record: {error}") from error
 
 
@@ -168,7 +168,7 @@ def _unpack(data: bytes) -> _Outline:
         raise WireError("WIRE-BATCH-001", "batch is cut short or inflates too far")
     try:
         return _decode_outline.decode(plain)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError("WIRE-BATCH-003", f"not a batch: {error}") from error
 
 
@@ -179,7 +179,7 @@ def _rows_of(kind: str, columns: _RawColumns) -> Rows:
         raise WireError("WIRE-BATCH-003", f"there is no kind {kind!r}")
     try:
         checked = _columns_decoder(record).decode(columns.fields)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError("WIRE-BATCH-003", f"bad {kind!r} record: {error}") from error
     fields = [
         _or_default(getattr(checked, field.encode_name), field, len(columns.seq))

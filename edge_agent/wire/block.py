@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from edge_agent.wire.errors import WireError
+from edge_agent.wire.errors import UNREADABLE, WireError
 from edge_agent.wire.types import Count, Message, Sha256, Text
 from edge_agent.wire.version import PROTOCOL_VERSION
 
@@ -67,7 +67,7 @@ def decode_block(payload: bytes) -> tuple[BlockHeader, bytes]:
         raise WireError("WIRE-BLOCK-002", f"block of {len(payload)} bytes is too large")
     try:
         header = _decode_header.decode(payload[_LENGTH_BYTES:start])
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError("WIRE-BLOCK-003", f"not a block: {error}") from error
     data = payload[start:]
     whole = min(BLOCK_BYTES, max(0, header.total - header.offset))

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
-from edge_agent.wire.errors import WireError
+from edge_agent.wire.errors import UNREADABLE, WireError
 
 MAX_DOCUMENT_BYTES = 1 << 20
 
@@ -32,5 +32,5 @@ def decode(data: bytes, kind: type[_T], *, limit: int = MAX_DOCUMENT_BYTES) -> _
         raise WireError("WIRE-CODEC-001", f"{name} of {len(data)} bytes is too large")
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError("WIRE-CODEC-002", f"not a valid {name}: {error}") from error

@@ -1,5 +1,10 @@
 """What a decoder says of bytes that are not what they claim to be."""
 
+import msgspec
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises of bytes: no JSON or no such message, no UTF-8, too deep."""
+
 
 class WireError(ValueError):
     """Bytes that are not a valid message.

@@ -20,6 +20,7 @@ from edge_agent.wire.enrol import (
     EnrolRequest,
     RenewRequest,
 )
+from edge_agent.wire.errors import UNREADABLE
 from hub.errors import DeniedError, HubError, RefusedError
 from hub.identity.service import IdentityService
 
@@ -98,7 +99,7 @@ async def _answer(
 def _decode(body: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise RefusedError("HUB-ENROL-012", f"not a valid request: {error}") from error
 
 

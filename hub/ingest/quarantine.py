@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError
 
 from edge_agent.wire.batch import MAX_PLAIN_BYTES, BatchHeader
+from edge_agent.wire.errors import UNREADABLE
 from hub.errors import NotFoundError
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
 from hub.storage import devices, poison
@@ -104,7 +105,7 @@ def read_content(payload: bytes) -> Content:
         return Content(hex=payload[:HEAD_BYTES].hex())
     try:
         outline = msgspec.json.decode(plain, type=_Outline)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return Content(text=plain[:HEAD_CHARACTERS].decode(errors="replace"))
     kinds: dict[str, int] = {}
     for name, columns in outline.kinds.items():
@@ -116,7 +117,7 @@ def read_content(payload: bytes) -> Content:
 def _count(columns: msgspec.Raw) -> int:
     try:
         return len(msgspec.json.decode(columns, type=_Numbers).seq)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return 0
 
 

@@ -35,6 +35,11 @@ def _handle(request: p.Request, _data: bytes) -> p.Reply:
             return p.Ok()
 
 
+def _framed(header: bytes) -> bytes:
+    length = p.LENGTH.pack(len(header))
+    return p.LENGTH.pack(len(length) + len(header)) + length + header
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[Path]:
     """A server in a deep folder, beyond what a socket's address can hold."""
@@ -96,6 +101,7 @@ def test_a_bug_in_the_handler_is_a_failure_not_a_traceback(path: Path) -> None:
         (b"\x00\x00\x00\x06\x00\x00\xff\xff{}", "AGENT-API-001"),
         (b"\x00\x00\x00\x06\x00\x00\x00\x02{}", "AGENT-API-002"),
         (b"\x00\x00\x00\x08\x00\x00\x00\x04\xff\xfe\xfd\xfc", "AGENT-API-002"),
+        (_framed(b'{"op":"status","x":' + b"[" * 100_000), "AGENT-API-002"),
         (p.encode_frame(p.Infer(sample_id="s", shape=[3]), b"abc"), "AGENT-API-002"),
         (p.encode_frame(p.Status(), b"more"), "AGENT-API-002"),
     ],

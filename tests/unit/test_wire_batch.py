@@ -98,10 +98,13 @@ def test_sequence_numbers_must_be_exactly_what_the_header_says(
         (b"no zlib", "WIRE-BATCH-002"),
         (zlib.compress(b"{}"), "WIRE-BATCH-003"),
         (zlib.compress(b"[1,2"), "WIRE-BATCH-003"),
+        (zlib.compress(b'{"kinds":{"\xff":{}}}'), "WIRE-BATCH-003"),
+        (zlib.compress(b'{"later":' + b"[" * 100_000), "WIRE-BATCH-003"),
         (zlib.compress(b" " * (batch.MAX_PLAIN_BYTES + 1)), "WIRE-BATCH-001"),
         (b"x" * (batch.MAX_COMPRESSED_BYTES + 1), "WIRE-BATCH-001"),
     ],
-    ids=["empty", "not-zlib", "not-a-batch", "not-json", "bomb", "oversize"],
+    ids=["empty", "not-zlib", "not-a-batch", "not-json"]
+    + ["not-utf8", "too-deep", "bomb", "oversize"],
 )
 def test_bytes_that_are_no_batch_are_refused_with_a_code(
     data: bytes, code: str

@@ -20,7 +20,15 @@ def test_a_field_that_is_not_known_yet_is_ignored() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{}", b"[]", b"\xff", b'{"boot":"x","lane":"metric","upto":1}'],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'{"boot":"x","lane":"metric","upto":1}',
+        b'{"boot":"\xff"}',
+        b'{"later":' + b"[" * 100_000,
+    ],
 )
 def test_what_is_no_such_message_is_refused(data: bytes) -> None:
     """Refused with a code, never with a foreign exception."""
