@@ -5,16 +5,16 @@ never a traceback; a frame must arrive whole within a deadline; connections are 
 and one too many is told so. The handler answers every request with a reply.
 """
 
-import contextlib
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.base.exit_codes import ShoalError
 from edge_agent.errors import SampleRejectedError, WorkerError
+from edge_agent.serve.connections import Connections, Listening, Spawn, Talk
+from edge_agent.serve.listen import listen_unix
 from edge_agent.serve.protocol import (
     BAD_FRAME,
     LENGTH,
@@ -27,17 +27,13 @@ from edge_agent.serve.protocol import (
     read_length,
     request_decoder,
 )
-from edge_agent.serve.socket_path import socket_address
 
 API_FAILED = "api.request.failed"
 MAX_CONNECTIONS = 16
 IDLE_S = 300.0
 FRAME_S = 5.0
-BACKLOG = 16
 
 Handler = Callable[[Request, bytes], Reply]
-Spawn = Callable[[str, Callable[[], None]], object]
-"""Start a thread: its name and body. The composition root owns the threads."""
 
 log = logging.getLogger(__name__)
 
@@ -52,59 +48,24 @@ class Server:
             WorkerError: Another process serves there (``AGENT-WORKER-011``), or the
                 socket cannot be made (``AGENT-WORKER-003``).
         """
-        self._path = path
         self._handler = handler
-        self._spawn = spawn
-        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._stopping = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._listener = _listen(path)
+        where = Listening(
+            listener=listen_unix(path), path=path, name="api", limit=MAX_CONNECTIONS
+        )
+        talk = Talk(serve=self._serve, refuse=lambda one: _send(one, _TOO_MANY))
+        self._connections = Connections(where, talk, spawn)
 
     def run(self) -> None:
         """Accept connections until :meth:`stop`."""
-        while not self._stopping.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                if self._stopping.is_set():
-                    return
-                # Out of descriptors, most likely: wait for connections to end.
-                self._stopping.wait(0.5)
-                continue
-            self._take(connection)
+        self._connections.run()
 
     def stop(self) -> None:
-        """End all connections and remove the socket."""
-        self._stopping.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._path.unlink(missing_ok=True)
-        with self._lock:
-            for connection in self._open:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-
-    def _take(self, connection: socket.socket) -> None:
-        if not self._slots.acquire(blocking=False):
-            with connection, contextlib.suppress(OSError):
-                connection.settimeout(FRAME_S)
-                connection.sendall(encode_frame(_TOO_MANY))
-            return
-        with self._lock:
-            self._open.add(connection)
-        self._spawn("api-connection", lambda: self._serve(connection))
+        """Answer what has come, end all connections and remove the socket."""
+        self._connections.stop()
 
     def _serve(self, connection: socket.socket) -> None:
-        try:
-            with connection, contextlib.suppress(OSError):
-                while self._answer(connection) and not self._stopping.is_set():
-                    pass
-        finally:
-            with self._lock:
-                self._open.discard(connection)
-            self._slots.release()
+        while self._answer(connection) and not self._connections.stopping:
+            pass
 
     def _answer(self, connection: socket.socket) -> bool:
         """Answer one request; false when the connection is of no more use."""
@@ -190,41 +151,4 @@ def _failure(error: ShoalError) -> Failure:
         cure=error.cure[:4096],
         retryable=error.retryable,
         reason=error.reason if isinstance(error, SampleRejectedError) else "",
-    )
-
-
-def _listen(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with socket_address(path) as address:
-            _remove_stale(path, address)
-            listener.bind(address)
-        # Nobody can connect before listen(), so there is no gap before the chmod.
-        path.chmod(0o600)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise WorkerError(
-            "AGENT-WORKER-003", f"cannot listen on {path}: {error}"
-        ) from error
-    except WorkerError:
-        listener.close()
-        raise
-    return listener
-
-
-def _remove_stale(path: Path, address: str) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(address)
-        except FileNotFoundError:
-            return
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-    raise WorkerError(
-        "AGENT-WORKER-011",
-        f"another process already serves {path}",
-        cure="stop the other agent, or give this one its own device.state_dir",
     )

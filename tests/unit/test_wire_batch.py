@@ -103,8 +103,16 @@ def test_sequence_numbers_must_be_exactly_what_the_header_says(
         (zlib.compress(b" " * (batch.MAX_PLAIN_BYTES + 1)), "WIRE-BATCH-001"),
         (b"x" * (batch.MAX_COMPRESSED_BYTES + 1), "WIRE-BATCH-001"),
     ],
-    ids=["empty", "not-zlib", "not-a-batch", "not-json"]
-    + ["not-utf8", "too-deep", "bomb", "oversize"],
+    ids=[
+        "empty",
+        "not-zlib",
+        "not-a-batch",
+        "not-json",
+        "not-utf8",
+        "too-deep",
+        "bomb",
+        "oversize",
+    ],
 )
 def test_bytes_that_are_no_batch_are_refused_with_a_code(
     data: bytes, code: str
