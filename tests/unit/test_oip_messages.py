@@ -122,6 +122,16 @@ def test_fields_out_of_bounds_are_refused(fields: dict[str, Any]) -> None:
     assert caught.value.code == "AGENT-OIP-001"
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff", b'{"id":"\xff"}', b'{"x":' + b"[" * 100_000]
+)
+def test_what_is_no_json_is_refused(body: bytes) -> None:
+    """Neither broken text nor lists without end raise anything else."""
+    with pytest.raises(RefusedError) as caught:
+        read_request(body, None)
+    assert caught.value.code == "AGENT-OIP-001"
+
+
 @pytest.mark.parametrize("length", [0, 5, 10_000])
 def test_a_wrong_length_of_the_json_is_refused(length: int) -> None:
     """The header length must be that of the JSON part."""

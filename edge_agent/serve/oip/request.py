@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edge_agent.serve.oip.datatypes import MAX_ELEMENTS, from_binary, from_json
 from edge_agent.serve.oip.messages import InputHeader, OutputHeader, RequestHeader
 from edge_agent.serve.oip.refusal import RefusedError
+from edge_agent.wire.errors import UNREADABLE
 
 BINARY_SIZE, BINARY, BINARY_OUTPUT = (
     "binary_data_size",
@@ -69,7 +70,7 @@ class InferRequest:
     binary_output: bool = False
 
 
-def read_request(body: bytes, header_length: int | None) -> InferRequest:
+def read_request(body: bytes | bytearray, header_length: int | None) -> InferRequest:
     """Read a request.
 
     Args:
@@ -86,7 +87,7 @@ def read_request(body: bytes, header_length: int | None) -> InferRequest:
     try:
         # A view: tensors of it are views too, so nothing is copied.
         header = _decoder.decode(memoryview(body)[:length])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise bad_request(f"not a valid inference request: {error}") from error
     binary_output = _flag(header.parameters.get(BINARY_OUTPUT), BINARY_OUTPUT)
     return InferRequest(
