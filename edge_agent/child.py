@@ -1,12 +1,14 @@
 """The inference worker as the supervisor sees it: a child process and its answers.
 
 The child is started again within a second of its death, more slowly when it keeps
-dying. Two deaths within ``CRASH_WINDOW_S`` of an activation are a crash loop: the
-owner is told *before* the next start, so that it can put the previous release back.
+dying. Two deaths within ``CRASH_WINDOW_S`` of loading a release, or while that runs in
+shadow, are a crash loop: the owner is told *before* the next start, and which release
+it is, so that it can put the previous one back.
 The child ends when its standard input closes, so it never outlives the supervisor.
 """
 
 import logging
+import math
 import subprocess
 import sys
 import threading
@@ -15,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.base.clock import Clock
+from edge_agent.store.slots import Slots
+from edge_agent.update.states import Phase
 
 WORKER_STARTED = "worker.started"
 WORKER_DIED = "worker.died"
@@ -34,8 +38,8 @@ class ChildHooks:
 
     on_death: Callable[[int], None]
     """The child died by itself, with this exit status."""
-    on_crash_loop: Callable[[], None]
-    """It died twice soon after an activation; returns when that is dealt with."""
+    on_crash_loop: Callable[[int], None]
+    """It died twice since it loaded this release; returns when that is dealt with."""
 
 
 def worker_command(config_path: Path, boot: str) -> list[str]:
@@ -55,7 +59,8 @@ class WorkerChild:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._activated_at = float("-inf")
+        self._blamed = (0, 0.0)
+        self._blame_until = 0.0
         self._deaths_since = 0
         self.restarts = 0
 
@@ -65,11 +70,20 @@ class WorkerChild:
         process = self._process
         return process.pid if process is not None else 0
 
-    def mark_activation(self) -> None:
-        """Count deaths from now on as the new release's."""
+    def follow(self, slots: Slots) -> None:
+        """Count deaths from now on as those of the release that is being tried."""
+        phase, blamed = slots.phase, self._blamed
+        if phase == Phase.SHADOW:
+            blamed = (slots.candidate, math.inf)
+        elif phase in {Phase.ACTIVATE, Phase.PROBATION, Phase.ROLLBACK}:
+            blamed = (slots.active, CRASH_WINDOW_S)
+        elif blamed[1] == math.inf:  # Nothing runs in shadow any more.
+            blamed = (0, 0.0)
         with self._lock:
-            self._activated_at = self._clock.mono()
-            self._deaths_since = 0
+            if blamed != self._blamed:
+                self._blamed = blamed
+                self._blame_until = self._clock.mono() + blamed[1]
+                self._deaths_since = 0
 
     def run(self) -> None:
         """Keep a child running until :meth:`stop`."""
@@ -122,9 +136,10 @@ class WorkerChild:
         with self._lock:
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.close()
-            soon = self._clock.mono() - self._activated_at <= CRASH_WINDOW_S
+            soon = self._clock.mono() < self._blame_until
             self._deaths_since += soon
             looping = soon and self._deaths_since >= CRASH_DEATHS
+            blamed, _ = self._blamed
         self._hooks.on_death(status)
         if looping:
-            self._hooks.on_crash_loop()
+            self._hooks.on_crash_loop(blamed)

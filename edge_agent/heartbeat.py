@@ -19,6 +19,7 @@ from edge_agent.sketch.latency import quantile_us
 from edge_agent.store.outbox import LaneStats
 from edge_agent.store.slots import Figures
 from edge_agent.update.phases import Loaded, WorkerFigures
+from edge_agent.update.shadow import ShadowState
 from edge_agent.wire.control import CollectSamples, Command
 from edge_agent.wire.records import HealthRecord
 from edge_agent.wire.topics import Lane
@@ -64,6 +65,20 @@ class WorkerPort:
         reply = self.stats()
         before = figures_of(reply.before) if reply.before.predictions else None
         return WorkerFigures(now=figures_of(reply), before=before)
+
+    def shadow(self) -> ShadowState:
+        """Return how the release in shadow does.
+
+        Raises:
+            WorkerError: It does not answer.
+        """
+        reply = self._client(ASK_S).shadow()
+        return ShadowState(
+            summary=reply.summary,
+            ready=reply.ready,
+            busy_s=reply.busy_s,
+            problem=reply.problem,
+        )
 
     def reload(self) -> Loaded:
         """Have the worker follow the slot row.

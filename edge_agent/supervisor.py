@@ -21,6 +21,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import UNSET
+
 from edge_agent.base.clock import SystemClock
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.child import ChildHooks, WorkerChild, worker_command
@@ -57,7 +59,6 @@ from edge_agent.update.service import (
     UpdateService,
     UpdateSettings,
 )
-from edge_agent.update.states import Phase
 from edge_agent.wire.control import Reported, TufVersions
 from edge_agent.wire.records import AnyRecord, EventRecord
 
@@ -140,8 +141,7 @@ class Supervisor:
         log.info(
             AGENT_STARTED, extra={"device": self._config.device.id, "boot": self._boot}
         )
-        if self._slots.phase in {Phase.ACTIVATE, Phase.PROBATION}:
-            self._child.mark_activation()
+        self._child.follow(self._slots)
         ports = SessionPorts(
             deliver=self._deliver,
             reported=self._reported,
@@ -285,6 +285,7 @@ class Supervisor:
             assignment_seq=self._slots.seq,
             tuf=self._tuf,
             quarantined=list(self._slots.quarantined),
+            penalty_until=self._updates.penalty_until() or UNSET,
         )
 
     def _deliver(self, message: Delivery) -> None:
@@ -296,10 +297,8 @@ class Supervisor:
             self._updates.offer(message)
 
     def _on_change(self, slots: Slots, tuf: TufVersions) -> None:
-        entered = self._slots.phase != slots.phase
         self._slots, self._tuf = slots, tuf
-        if entered and slots.phase == Phase.ACTIVATE:
-            self._child.mark_activation()
+        self._child.follow(slots)
         self._session.report_soon()
 
     def _on_death(self, status: int) -> None:
@@ -315,8 +314,8 @@ class Supervisor:
             )
         )
 
-    def _on_crash_loop(self) -> None:
-        message = CrashLoop()
+    def _on_crash_loop(self, release: int) -> None:
+        message = CrashLoop(release=release)
         self._updates.offer(message)
         message.done.wait(CRASH_WAIT_S)
 

@@ -7,8 +7,8 @@ without one must not hold the socket. The open window and every queued record ar
 committed first. A thread that dies takes the process down with exit code 1.
 
 Threads: ``main`` (waiting for the end), ``records`` (commits, window ages), ``api``
-and one for each connection, ``model-N`` (the only user of release N), ``source``,
-``stdin``.
+and one for each connection, ``model-N`` (the only user of release N), ``shadow-N``
+(the same for a candidate beside it), ``source``, ``stdin``.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from edge_agent.pipeline.consent_file import ConsentFile
 from edge_agent.pipeline.loading import LoadPorts, SlotLoader
 from edge_agent.pipeline.path import PathPorts, SamplePath
 from edge_agent.pipeline.prediction import Sample
+from edge_agent.pipeline.shadow import Beside, ShadowPorts
 from edge_agent.pipeline.writer import RecordWriter
 from edge_agent.serve.replay import Replay, ReplayPorts
 from edge_agent.serve.server import Server
@@ -38,7 +39,7 @@ from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.outbox import Outbox
 from edge_agent.wire.manifest import InputContract
-from edge_agent.worker_api import Facts, WorkerApi
+from edge_agent.worker_api import Facts, WorkerApi, rss_bytes
 
 WORKER_READY = "worker.ready"
 WORKER_STOPPED = "worker.stopped"
@@ -72,17 +73,23 @@ class Worker:
         self._writer = RecordWriter(config.outbox)
         store = ArtifactStore(state_dir)
         kept = ConsentFile(state_dir)
-        self._path = SamplePath(
-            config.profile,
-            Collector(config.consent, kept.read(config.consent)),
-            PathPorts(clock=clock, emit=self._writer.put, save_collect=kept.write),
-        )
-        self._replay = self._open_source(folder, clock)
         loader = SlotLoader(
             store,
             config.fallback,
             LoadPorts(open_engine=_open_engine, spawn=self._spawn),
         )
+        beside = self._make_beside(loader, clock)
+        self._path = SamplePath(
+            config.profile,
+            Collector(config.consent, kept.read(config.consent)),
+            PathPorts(
+                clock=clock,
+                emit=self._writer.put,
+                save_collect=kept.write,
+                beside=beside,
+            ),
+        )
+        self._replay = self._open_source(folder, clock)
         facts = Facts(
             boot=boot,
             database=self._database,
@@ -91,9 +98,14 @@ class Worker:
             source_problem=lambda: self._replay.problem if self._replay else "",
             dropped=lambda: self._writer.dropped,
         )
-        self._api = WorkerApi(self._path, loader, facts, clock)
+        self._api = WorkerApi(self._path, loader, beside, facts, clock)
         self._api.reload()
-        self._server = Server(state_dir / SOCKET_FILE, self._api.handle, self._spawn)
+        self._server = Server(
+            state_dir / SOCKET_FILE,
+            self._api.handle,
+            self._spawn,
+            after_reply=beside.after_reply,
+        )
 
     def run(self) -> int:
         """Serve until SIGTERM or the end of standard input; return the exit code."""
@@ -118,6 +130,17 @@ class Worker:
         records.join(JOIN_S)
         log.info(WORKER_STOPPED)
         return ExitCode.FAILED if self._failed else ExitCode.OK
+
+    def _make_beside(self, loader: SlotLoader, clock: Clock) -> Beside:
+        return Beside(
+            ShadowPorts(
+                clock=clock,
+                load=loader.open_candidate,
+                spawn=self._spawn,
+                rss_bytes=rss_bytes,
+                give_up=self._give_up,
+            )
+        )
 
     def _commit_records(self) -> None:
         self._writer.run(
@@ -152,6 +175,10 @@ class Worker:
                 self._complaints.add(error.text)
                 log.warning(SAMPLE_REFUSED, extra={"why": error.text})
 
+    def _give_up(self) -> None:
+        self._failed = True
+        self._stop.set()
+
     def _spawn(self, name: str, body: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(
             target=self._guard, args=(name, body), name=name, daemon=True
@@ -164,8 +191,7 @@ class Worker:
             body()
         except Exception:
             log.exception(THREAD_DIED, extra={"thread_name": name})
-            self._failed = True
-            self._stop.set()
+            self._give_up()
 
 
 def _open_engine(files: LoadedRelease) -> Engine:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec import UNSET
 
 from edge_agent.base.clock import Clock
 from edge_agent.errors import WorkerError
@@ -14,10 +15,12 @@ from edge_agent.pipeline.figures import Figures
 from edge_agent.pipeline.loading import SlotLoader, close_unused
 from edge_agent.pipeline.path import SamplePath
 from edge_agent.pipeline.recent import Entry
+from edge_agent.pipeline.shadow import Beside
 from edge_agent.runtime.litert import installed_runtime
 from edge_agent.serve import protocol as p
-from edge_agent.store.slots import SlotStore
+from edge_agent.store.slots import Slots, SlotStore
 
+SHADOW_PHASE = "SHADOW"
 STATM = Path("/proc/self/statm")
 
 
@@ -37,10 +40,16 @@ class WorkerApi:
     """Handles requests of many threads; reloads go one at a time."""
 
     def __init__(
-        self, path: SamplePath, loader: SlotLoader, facts: Facts, clock: Clock
+        self,
+        path: SamplePath,
+        loader: SlotLoader,
+        beside: Beside,
+        facts: Facts,
+        clock: Clock,
     ) -> None:
         """Wire it up."""
         self._path = path
+        self._beside = beside
         self._loader = loader
         self._facts = facts
         self._clock = clock
@@ -65,6 +74,8 @@ class WorkerApi:
                 return self._stats()
             case p.Status():
                 return self._status()
+            case p.Shadow():
+                return self._shadow()
             case p.Reload() | p.Feedback() | p.Collect():
                 return self._change(request)
 
@@ -91,6 +102,7 @@ class WorkerApi:
                 slots = slots_store.read()
             finally:
                 slots_store.close()
+            self._beside.follow(*shadow_of(slots))
             old = self._path.ladder
             loading = self._loader.follow(slots.active, slots.previous, old)
             self._problem = loading.problem[:4096]
@@ -125,6 +137,15 @@ class WorkerApi:
             problem=self._problem,
         )
 
+    def _shadow(self) -> p.ShadowReply:
+        view = self._beside.view()
+        return p.ShadowReply(
+            summary=view.summary,
+            ready=view.ready,
+            busy_s=view.busy_s,
+            problem=view.problem[:4096],
+        )
+
     def _stats(self) -> p.StatsReply:
         now, before, total = self._path.figures()
         state, refused = self._path.collect_state()
@@ -138,13 +159,21 @@ class WorkerApi:
             latency=figures.latency,
             class_counts=figures.class_counts,
             confidence_sum=figures.confidence_sum,
-            rss_bytes=_rss_bytes(),
+            rss_bytes=rss_bytes(),
             before=_figures(before),
             total=_figures(total),
             records_dropped=self._facts.dropped(),
             samples_taken=state.taken,
             samples_refused=refused,
         )
+
+
+def shadow_of(slots: Slots) -> tuple[int, float]:
+    """Return what the slot row wants run in shadow (0: nothing), and how often."""
+    policy = slots.assignment.shadow if slots.assignment else UNSET
+    if slots.phase != SHADOW_PHASE or policy is UNSET:
+        return 0, 0.0
+    return slots.candidate, policy.sample_ratio
 
 
 def _prediction(entry: Entry) -> p.Prediction:
@@ -179,7 +208,8 @@ def _texts(counts: Mapping[int, int]) -> dict[str, int]:
     return {str(bin_): count for bin_, count in sorted(counts.items())}
 
 
-def _rss_bytes() -> int:
+def rss_bytes() -> int:
+    """Return this process's resident memory (0 where the system does not tell)."""
     try:
         pages = int(STATM.read_text("ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -22,6 +22,7 @@ from edge_agent.wire.control import (
     Presence,
     ProbationPolicy,
     Reported,
+    ShadowPolicy,
     StopCollecting,
     TufBundle,
     TufVersions,
@@ -58,6 +59,7 @@ from edge_agent.wire.records import (
     HealthRecord,
     ProfileRecord,
     SampleRecord,
+    ShadowSummary,
     UpdateRecord,
 )
 from edge_agent.wire.topics import Lane
@@ -66,6 +68,9 @@ from edge_agent.wire.version import PROTOCOL_VERSION
 FOLDER = Path(__file__).parents[1] / "tests" / "contract" / "vectors"
 BOOT, DIGEST, AT = "0123456789abcdef", "ab" * 32, 1_790_000_000.5
 PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
+
+OPTIONAL = ("ask", "shadow", "penalty_until")
+"""Fields that came later; messages with and without them have vectors."""
 
 MESSAGES: tuple[msgspec.Struct, ...] = (
     BlockRequest(sha256=DIGEST, offset=131_072, count=8),
@@ -103,6 +108,20 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
         issued_at=AT,
         artifacts_url="http://127.0.0.1:8770",
         probation=ProbationPolicy(min_predictions=50),
+    ),
+    Reported(
+        device="watch-01", boot=BOOT, version=4, at=AT, release=1, penalty_until=AT + 60
+    ),
+    Assignment(
+        device="watch-01",
+        seq=6,
+        release=3,
+        target="models/watch/3/release.json",
+        rollout="r-3",
+        issued_at=AT,
+        artifacts_url="http://127.0.0.1:8770",
+        shadow=ShadowPolicy(sample_ratio=0.25),
+        forced=True,
     ),
     Command(
         device="watch-01",
@@ -187,6 +206,25 @@ RECORDS: tuple[AnyRecord, ...] = (
         phase="COMMIT",
         outcome="committed",
     ),
+    UpdateRecord(
+        at=AT,
+        assignment_seq=6,
+        rollout="r-3",
+        release=3,
+        phase="IDLE",
+        outcome="failed",
+        code="AGENT-UPDATE-071",
+        detail="60.0% of 50 samples get another class, limit 50.0%",
+        shadow=ShadowSummary(
+            release=3,
+            n=50,
+            dropped=2,
+            disagreement_ratio=0.625,
+            confidence_shift=-0.25,
+            latency_ratio=1.5,
+            rss_bytes=1 << 20,
+        ),
+    ),
     EventRecord(
         at=AT,
         code="AGENT-WORKER-002",
@@ -214,11 +252,10 @@ def vectors() -> dict[str, bytes]:
         name = type(message).__name__
         if isinstance(message, Command):
             name += f".{type(message.action).__name__}"
-        if isinstance(message, Ack) and message.ask is not UNSET:
-            name += ".ask"
-        files[f"{name}.json"] = encode_pretty(message)
+        files[f"{name}{_variant(message)}.json"] = encode_pretty(message)
     for record in RECORDS:
-        files[f"{type(record).__name__}.json"] = encode_pretty(record)
+        name = f"{type(record).__name__}{_variant(record)}"
+        files[f"{name}.json"] = encode_pretty(record)
         header = BatchHeader(
             boot=BOOT,
             lane=LANE_OF[type(record)],
@@ -229,8 +266,16 @@ def vectors() -> dict[str, bytes]:
             mono_s=12.5,
         )
         rows = [(seq, encode(record)) for seq in (7, 8)]
-        files[f"{type(record).__name__}.batch"] = batch.encode_batch(header, rows)
+        files[f"{name}.batch"] = batch.encode_batch(header, rows)
     return files
+
+
+def _variant(message: msgspec.Struct) -> str:
+    """Name the vector after the first optional field that the message has."""
+    for field in OPTIONAL:
+        if getattr(message, field, UNSET) is not UNSET:
+            return f".{field}"
+    return ""
 
 
 def main() -> int:

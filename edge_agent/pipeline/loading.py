@@ -81,15 +81,28 @@ class SlotLoader:
         log.info(MODEL_LOADED, extra={"release": release, "sha256": fresh.sha256})
         return fresh
 
-    def _load(self, release: int) -> Loaded:
-        files = self._store.load_release(release)
-        bundle = files.release.bundle
+    def open_candidate(self, release: int) -> Predictor:
+        """Load a release that shall run in shadow, and try it on a sample.
+
+        Raises:
+            AgentError: It cannot be loaded or run.
+        """
+        return self._open(self._store.load_release(release))
+
+    def _open(self, files: LoadedRelease) -> Predictor:
         engine = self._ports.open_engine(files)
+        trial = _trial(files.release.bundle.input)
         try:
-            channel_values(files.reference, engine.predict(_trial(bundle.input)))
+            channel_values(files.reference, engine.predict(trial))
         except AgentError:
             engine.close()
             raise
+        return engine
+
+    def _load(self, release: int) -> Loaded:
+        files = self._store.load_release(release)
+        bundle = files.release.bundle
+        engine = self._open(files)
         owner = Owner(engine)
         self._ports.spawn(f"model-{release}", owner.run)
         return Loaded(

@@ -126,6 +126,11 @@ class Owner:
                     HUNG, f"the model has been at one sample for {stuck_s:.1f} s"
                 ) from error
 
+    @property
+    def waiting(self) -> int:
+        """How many live requests wait."""
+        return len(self._waiting[Urgency.LIVE])
+
     def stuck_s(self) -> float:
         """Return for how long the model has been at its present sample (0: idle)."""
         since = self._running_since

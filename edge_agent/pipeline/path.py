@@ -9,7 +9,7 @@ window nor its figures. The worker calls this from its API and source threads.
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from edge_agent.base.clock import Clock
 from edge_agent.config import ProfileConfig
@@ -26,6 +26,7 @@ from edge_agent.pipeline.owner import (
 )
 from edge_agent.pipeline.prediction import Sample, ServedBy
 from edge_agent.pipeline.recent import Entry, Recent
+from edge_agent.pipeline.shadow import Beside
 from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
 
 SWAP_RETRIES = 3
@@ -38,6 +39,7 @@ class PathPorts:
     clock: Clock
     emit: Callable[[AnyRecord], None]
     save_collect: Callable[[CollectState], None]
+    beside: Beside = field(default_factory=Beside)
 
 
 class SamplePath:
@@ -79,6 +81,8 @@ class SamplePath:
             ShedError: It is background work that gave way to live requests.
             AgentError: No step of the ladder can answer; it is counted.
         """
+        beside = self._ports.beside
+        beside.after_reply()
         for _ in range(SWAP_RETRIES):
             ladder = self._ladder
             try:
@@ -93,6 +97,8 @@ class SamplePath:
             except AgentError:
                 self._note_event(ladder, Event(failed=True))
                 raise
+            if answer.served_by is ServedBy.ACTIVE and ladder.active is not None:
+                beside.note(sample, answer.prediction, ladder.active.owner)
             return self._note_answer(ladder, sample_id, answer)
         raise WorkerError(SWAPPED_OUT, "models are being swapped", retryable=True)
 

@@ -85,6 +85,10 @@ class Client:
         """Return figures for health and probation."""
         return self._call(p.Stats(), p.StatsReply)
 
+    def shadow(self) -> p.ShadowReply:
+        """Return how the release in shadow does."""
+        return self._call(p.Shadow(), p.ShadowReply)
+
     def collect(self, max_samples: int, until: float = 0.0) -> None:
         """Collect labelled samples until a wall time; 0 samples end it."""
         self._call(p.Collect(max_samples=max_samples, until=until), p.Ok)

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from edge_agent.errors import WorkerError
 from edge_agent.wire.errors import UNREADABLE
+from edge_agent.wire.records import ShadowSummary
 from edge_agent.wire.types import (
     Count,
     Instant,
@@ -72,6 +73,10 @@ class Stats(_Op, frozen=True, kw_only=True, tag="stats"):
     """Figures for health and probation."""
 
 
+class Shadow(_Op, frozen=True, kw_only=True, tag="shadow"):
+    """How the release in shadow does. Answered with :class:`ShadowReply`."""
+
+
 class Collect(_Op, frozen=True, kw_only=True, tag="collect"):
     """Collect labelled samples (0 ends it) until a wall time (0: no end)."""
 
@@ -79,7 +84,7 @@ class Collect(_Op, frozen=True, kw_only=True, tag="collect"):
     until: Instant = 0.0
 
 
-Request = Infer | Feedback | Recent | Status | Reload | Stats | Collect
+Request = Infer | Feedback | Recent | Status | Reload | Stats | Shadow | Collect
 
 
 class Prediction(_Op, frozen=True, kw_only=True, tag="prediction"):
@@ -173,7 +178,19 @@ class StatsReply(_Op, frozen=True, kw_only=True, tag="stats_reply"):
     samples_refused: dict[Short, Count] = {}
 
 
-Reply = Prediction | Ok | Failure | RecentReply | StatusReply | StatsReply
+class ShadowReply(_Op, frozen=True, kw_only=True, tag="shadow_reply"):
+    """The pairs so far (release 0: nothing runs in shadow), and what keeps it.
+
+    ``busy_s`` is how long loading, while not ``ready``, or one inference has taken.
+    """
+
+    summary: ShadowSummary
+    ready: bool = False
+    busy_s: float = 0.0
+    problem: Long = ""
+
+
+Reply = Prediction | Ok | Failure | RecentReply | StatusReply | StatsReply | ShadowReply
 
 _T = TypeVar("_T")
 request_decoder = msgspec.json.Decoder(Request)

@@ -34,6 +34,8 @@ IDLE_S = 300.0
 FRAME_S = 5.0
 
 Handler = Callable[[Request, bytes], Reply]
+AfterReply = Callable[[], None]
+"""Called on the connection's thread when a reply has been sent."""
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,13 @@ log = logging.getLogger(__name__)
 class Server:
     """Listens from construction on; :meth:`run` accepts."""
 
-    def __init__(self, path: Path, handler: Handler, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        path: Path,
+        handler: Handler,
+        spawn: Spawn,
+        after_reply: AfterReply = lambda: None,
+    ) -> None:
         """Bind the socket, removing one that nobody listens on any more.
 
         Raises:
@@ -49,6 +57,7 @@ class Server:
                 socket cannot be made (``AGENT-WORKER-003``).
         """
         self._handler = handler
+        self._after_reply = after_reply
         where = Listening(
             listener=listen_unix(path), path=path, name="api", limit=MAX_CONNECTIONS
         )
@@ -77,6 +86,7 @@ class Server:
         if body is None:
             return False
         _send(connection, self._reply(body))
+        self._after_reply()
         return True
 
     def _reply(self, body: bytes) -> Reply:

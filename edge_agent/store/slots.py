@@ -49,7 +49,8 @@ class Slots:
     Release number 0 means none. ``seq`` is the newest assignment that was taken up,
     ``assignment`` its content while it is being carried out. ``attempts`` counts loads
     of the candidate, ``transitions`` the steps since the assignment came.
-    ``baseline`` is how the active release did before the swap.
+    ``baseline`` is how the active release did before the swap, ``failed_at`` when
+    releases failed here lately (wall times).
     """
 
     active: int = 0
@@ -63,6 +64,7 @@ class Slots:
     baseline: Figures | None = None
     committed: tuple[int, ...] = ()
     quarantined: tuple[int, ...] = ()
+    failed_at: tuple[float, ...] = ()
     code: str = ""
     detail: str = ""
 

@@ -5,14 +5,19 @@ slots is part of the one step into ``ACTIVATE``, its reversal of the one step in
 ``ROLLBACK``; ``committed`` is reported by the step that leaves ``COMMIT`` and by
 nothing before; a release that failed here is quarantined unless it was once committed
 here; every load of a candidate counts as an attempt, every step as a transition, and
-both have a limit, so no crash loop lasts.
+both have a limit, so no crash loop lasts. A shadow needs an active release to run
+beside, and what was once committed here, so a rollback, goes without.
 """
 
 from dataclasses import dataclass, replace
 
+from msgspec import UNSET
+
 from edge_agent.store.slots import Figures, Slots
+from edge_agent.update.penalty import add_failure, penalty_until
 from edge_agent.update.states import AT_REST, TRANSITIONS, Event, Phase
 from edge_agent.wire.control import Assignment
+from edge_agent.wire.records import ShadowSummary
 
 MAX_ATTEMPTS = 2
 MAX_TRANSITIONS = 28
@@ -22,19 +27,28 @@ QUARANTINED = "AGENT-UPDATE-060"
 LOOPED = "AGENT-UPDATE-061"
 CRASHED = "AGENT-UPDATE-062"
 TIMED_OUT = "AGENT-UPDATE-063"
+CRASHED_IN_SHADOW = "AGENT-UPDATE-064"
+
+_LOADS = frozenset({Phase.SHADOW, Phase.ACTIVATE, Phase.PROBATION})
+"""Phases in which the worker runs the candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happened:
     """An event with its facts.
 
-    ``assignment`` comes with ``ASSIGN``, ``baseline`` with the ``OK`` of a self-test
-    (how the active release did until now), ``code`` and ``detail`` with what is not OK.
+    ``at`` is the trusted wall time. ``assignment`` comes with ``ASSIGN``, ``baseline``
+    with the ``OK`` of a self-test or shadow (how the active release did until now),
+    ``shadow`` with the end of a shadow, ``code`` and ``detail`` with what is not OK.
+    ``release`` is the one that a ``CRASH`` is blamed on (0: the one being tried).
     """
 
     event: Event
+    at: float = 0.0
     assignment: Assignment | None = None
     baseline: Figures | None = None
+    shadow: ShadowSummary | None = None
+    release: int = 0
     code: str = ""
     detail: str = ""
     blameless: bool = False
@@ -59,6 +73,7 @@ class Report:
     outcome: str = ""
     code: str = ""
     detail: str = ""
+    shadow: ShadowSummary | None = None
 
 
 Effect = Work | Report
@@ -72,18 +87,41 @@ def step(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
     if happened.event is Event.ASSIGN:
         return _assign(state, happened)
     happened = _limited(state, happened)
-    phase = TRANSITIONS.get((Phase(state.phase), happened.event))
-    if phase is None:
+    event = Event.TRY if _is_to_try(state, happened) else happened.event
+    phase = TRANSITIONS.get((Phase(state.phase), event))
+    if phase is None or _is_blamed_wrongly(state, happened):
         return state, ()
     state = replace(state, transitions=state.transitions + 1)
     enter = _ENTRIES.get(phase)
     return _enter(state, phase) if enter is None else enter(state, happened)
 
 
+def _is_to_try(state: Slots, happened: Happened) -> bool:
+    """Tell whether a passed self-test is followed by a shadow."""
+    return (
+        happened.event is Event.OK
+        and state.phase == Phase.SELF_TEST
+        and state.active != 0
+        and state.candidate not in state.committed
+        and state.assignment is not None
+        and state.assignment.shadow is not UNSET
+    )
+
+
+def _is_blamed_wrongly(state: Slots, happened: Happened) -> bool:
+    """Tell whether a crash is of a release that is not tried any more."""
+    tried = state.candidate if state.phase == Phase.SHADOW else state.active
+    return happened.event is Event.CRASH and happened.release not in {0, tried}
+
+
 def _assign(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
     new = happened.assignment
     phase = TRANSITIONS.get((Phase(state.phase), Event.ASSIGN))
     if new is None or phase is None or new.seq <= state.seq:
+        return state, ()
+    known = new.release == state.active or new.release in state.committed
+    forced = new.forced is True
+    if not known and not forced and penalty_until(state, happened.at):
         return state, ()
     taken = replace(
         state,
@@ -96,18 +134,21 @@ def _assign(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]
         code="",
         detail="",
     )
+    if forced:
+        pardoned = tuple(n for n in state.quarantined if n != new.release)
+        taken = replace(taken, quarantined=pardoned)
     if new.release == state.active:
         rest = replace(taken, phase=Phase.IDLE, candidate=0)
-        return rest, (_report(rest, new.release, outcome="committed"),)
-    if new.release in state.quarantined and new.release not in state.committed:
+        return _rest(rest, state, new.release, outcome="committed")
+    if new.release in taken.quarantined and new.release not in taken.committed:
         rest = replace(
             taken,
-            phase=Phase.IDLE if state.active else Phase.SAFE_MODE,
+            phase=Phase.IDLE,
             candidate=0,
             code=QUARANTINED,
             detail=f"release {new.release} failed on this device before",
         )
-        return rest, (_report(rest, new.release, outcome="rejected"),)
+        return _rest(rest, state, new.release, outcome="rejected")
     return _enter(taken, phase)
 
 
@@ -115,22 +156,31 @@ def _limited(state: Slots, happened: Happened) -> Happened:
     """Turn an event into a failure where a limit is reached."""
     phase = Phase(state.phase)
     looping = state.transitions >= MAX_TRANSITIONS and phase not in AT_REST
-    if happened.event is Event.RESTART and phase in {Phase.ACTIVATE, Phase.PROBATION}:
+    if happened.event is Event.RESTART and phase in _LOADS:
         looping = looping or state.attempts >= MAX_ATTEMPTS
     if not looping or happened.event not in {Event.RESTART, Event.OK}:
         return happened
     if phase in {Phase.COMMIT, Phase.ROLLBACK}:
         return happened
     text = f"gave up after {state.transitions} steps and {state.attempts} loads"
-    return Happened(event=Event.FAIL, code=LOOPED, detail=text)
+    return Happened(event=Event.FAIL, at=happened.at, code=LOOPED, detail=text)
 
 
-def _enter(state: Slots, phase: Phase) -> tuple[Slots, tuple[Effect, ...]]:
+def _enter(
+    state: Slots, phase: Phase, shadow: ShadowSummary | None = None
+) -> tuple[Slots, tuple[Effect, ...]]:
     state = replace(state, phase=phase)
-    return state, (_report(state, state.candidate), Work(phase=phase))
+    report = replace(_report(state, state.candidate), shadow=shadow)
+    return state, (report, Work(phase=phase))
+
+
+def _try(state: Slots, _happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
+    return _enter(replace(state, attempts=state.attempts + 1), Phase.SHADOW)
 
 
 def _activate(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
+    if state.phase == Phase.SHADOW:
+        state = replace(state, attempts=0)
     if state.active != state.candidate:
         state = replace(
             state,
@@ -138,16 +188,17 @@ def _activate(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ..
             active=state.candidate,
             baseline=happened.baseline,
         )
-    return _enter(replace(state, attempts=state.attempts + 1), Phase.ACTIVATE)
+    state = replace(state, attempts=state.attempts + 1)
+    return _enter(state, Phase.ACTIVATE, happened.shadow)
 
 
 def _roll_back(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
     if happened.event is Event.RESTART:
         return _enter(state, Phase.ROLLBACK)
     failed = state.active
-    code, detail = _reason(happened)
+    code, detail = _reason(state, happened)
     state = replace(
-        _quarantine(state, failed, happened),
+        _blame(state, failed, happened),
         active=state.previous,
         previous=0,
         candidate=failed,
@@ -157,8 +208,11 @@ def _roll_back(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, .
     return _enter(state, Phase.ROLLBACK)
 
 
-def _quarantine(state: Slots, release: int, happened: Happened) -> Slots:
-    if happened.blameless or release in state.committed:
+def _blame(state: Slots, release: int, happened: Happened) -> Slots:
+    if happened.blameless:
+        return state
+    state = replace(state, failed_at=add_failure(state.failed_at, happened.at))
+    if release in state.committed:
         return state
     return replace(state, quarantined=_remember(state.quarantined, release))
 
@@ -166,23 +220,41 @@ def _quarantine(state: Slots, release: int, happened: Happened) -> Slots:
 def _finish(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
     phase, release = Phase(state.phase), state.candidate
     rest = replace(state, phase=Phase.IDLE, candidate=0, baseline=None)
+    if phase is Phase.SAFE_MODE:
+        return rest, (_report(rest, 0),)
     if phase is Phase.COMMIT:
         rest = replace(rest, committed=_remember(state.committed, state.active))
         return rest, (_report(rest, release, outcome="committed"),)
     if phase is Phase.ROLLBACK:
-        if not state.active:
-            return _give_up(state, Happened(event=Event.FAIL))
         return rest, (_report(rest, release, outcome="rolled_back"),)
-    code, detail = _reason(happened)
+    code, detail = _reason(state, happened)
     rest = replace(rest, code=code, detail=detail)
-    if phase is Phase.SELF_TEST and happened.event is Event.FAIL:
-        rest = _quarantine(rest, release, happened)
-    if not state.active and rest.quarantined:
+    tested = phase in {Phase.SELF_TEST, Phase.SHADOW}
+    if tested and happened.event is not Event.TIMEOUT:
+        rest = _blame(rest, release, happened)
+    return _rest(rest, state, release, outcome="failed", shadow=happened.shadow)
+
+
+def _rest(
+    rest: Slots,
+    before: Slots,
+    release: int,
+    *,
+    outcome: str,
+    shadow: ShadowSummary | None = None,
+) -> tuple[Slots, tuple[Effect, ...]]:
+    """End an attempt that activated nothing; the worker drops what it runs beside."""
+    if not rest.active and rest.quarantined:
         rest = replace(rest, phase=Phase.SAFE_MODE)
-    return rest, (_report(rest, release, outcome="failed"),)
+    report = replace(_report(rest, release, outcome=outcome), shadow=shadow)
+    if rest.phase != Phase.SAFE_MODE and before.phase != Phase.SHADOW:
+        return rest, (report,)
+    return rest, (report, Work(phase=Phase(rest.phase)))
 
 
 def _give_up(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
+    if happened.event is Event.RESTART:
+        return state, (Work(phase=Phase.SAFE_MODE),)
     release = state.candidate
     rest = replace(state, phase=Phase.SAFE_MODE, active=0, candidate=0, baseline=None)
     if happened.code and not rest.code:
@@ -193,9 +265,14 @@ def _give_up(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...
     )
 
 
-def _reason(happened: Happened) -> tuple[str, str]:
+def _reason(state: Slots, happened: Happened) -> tuple[str, str]:
     if happened.code:
         return happened.code, happened.detail
+    if happened.event is Event.CRASH and state.phase == Phase.SHADOW:
+        return (
+            CRASHED_IN_SHADOW,
+            "the worker died again and again while it ran the release in shadow",
+        )
     if happened.event is Event.CRASH:
         return CRASHED, "the worker died again and again soon after the activation"
     return TIMED_OUT, "the phase took longer than its deadline"
@@ -220,6 +297,7 @@ def _remember(known: tuple[int, ...], release: int) -> tuple[int, ...]:
 
 
 _ENTRIES = {
+    Phase.SHADOW: _try,
     Phase.ACTIVATE: _activate,
     Phase.ROLLBACK: _roll_back,
     Phase.IDLE: _finish,

@@ -4,10 +4,13 @@ Each returns what happened (an event of the machine), or that it must be called 
 A failure with a known cause is a value with a stable code, never an exception.
 """
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import UNSET
 
 from edge_agent.errors import StoreError, UpdateError, WorkerError
 from edge_agent.store.artifacts import ArtifactStore
@@ -21,6 +24,8 @@ from edge_agent.update.machine import Happened
 from edge_agent.update.metadata import Trust
 from edge_agent.update.probation import Evidence, Verdict, decide
 from edge_agent.update.selftest import spawn_self_test
+from edge_agent.update.shadow import ShadowState
+from edge_agent.update.shadow import decide as decide_shadow
 from edge_agent.update.states import Event, Phase
 from edge_agent.update.verify import check_files, check_targets, read_manifest
 from edge_agent.wire.control import Assignment
@@ -40,7 +45,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What the worker answers with (release 0: nothing), and why not otherwise."""
+    """What the worker answers with, and why not otherwise.
+
+    Release 0 with a digest is the factory model; without one, nothing.
+    """
 
     release: int = 0
     sha256: str = ""
@@ -77,6 +85,14 @@ class Worker(Protocol):
         """
         ...
 
+    def shadow(self) -> ShadowState:
+        """Return how the release in shadow does (release 0: there is none).
+
+        Raises:
+            WorkerError: It does not answer (retryable).
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
@@ -102,6 +118,7 @@ class Phases:
         self._store = store
         self._worker = worker
         self._classes: tuple[int, tuple[int, ...]] = (0, ())
+        self._beside = False
 
     def carry_out(self, state: Slots, now_wall: float, elapsed_s: float) -> Outcome:
         """Do the work of the present phase.
@@ -112,11 +129,13 @@ class Phases:
             elapsed_s: How long the phase has lasted.
         """
         phase = Phase(state.phase)
+        if phase is not Phase.SHADOW:
+            self._drop_shadow()
         try:
             if phase is Phase.FETCH_META:
                 return self._fetch_meta(state, now_wall, elapsed_s)
-            if phase is Phase.PROBATION:
-                return self._watch(state, elapsed_s)
+            if phase in self._lasting:
+                return self._lasting[phase](self, state, elapsed_s)
             return self._plain[phase](self, state)
         except InterruptedDownloadError:
             return Again(after_s=WORKER_POLL_S, why="interrupted")
@@ -189,6 +208,41 @@ class Phases:
             return None
         return figures if figures.release == state.active else None
 
+    def _shadow(self, state: Slots, elapsed_s: float) -> Outcome:
+        policy = _assignment(state).shadow
+        if policy is UNSET:
+            return _OK
+        try:
+            if not self._beside:
+                self._worker.reload()
+                self._beside = True
+            now = self._worker.shadow()
+        except WorkerError as error:
+            return Again(after_s=WORKER_POLL_S, why=str(error))
+        if now.summary.release != state.candidate:
+            # A worker that was started anew before the journal named the phase.
+            self._beside = False
+            return Again(after_s=WORKER_POLL_S, why="the worker runs no shadow yet")
+        judgement = decide_shadow(now, policy, elapsed_s)
+        if judgement.verdict is Verdict.WAIT:
+            return Again(after_s=WORKER_POLL_S)
+        passed = judgement.verdict is Verdict.PASS
+        return Happened(
+            event=Event.OK if passed else Event.FAIL,
+            baseline=self._baseline(state) if passed else None,
+            shadow=now.summary,
+            code=judgement.code,
+            detail=judgement.detail,
+        )
+
+    def _drop_shadow(self) -> None:
+        """Have the worker follow the slot row, which names no shadow any more."""
+        if self._beside:
+            self._beside = False
+            # A worker that does not answer is started anew, without a shadow.
+            with contextlib.suppress(WorkerError):
+                self._worker.reload()
+
     def _activate(self, state: Slots) -> Outcome:
         loaded = self._worker.reload()
         if loaded.release == state.active:
@@ -245,18 +299,21 @@ class Phases:
 
     def _roll_back(self, state: Slots) -> Outcome:
         loaded = self._worker.reload()
-        if loaded.release == state.active:
+        # Without a release before, only the factory model is left: it has a digest.
+        if loaded.release == state.active and loaded.sha256:
             return _OK
+        what = f"release {state.active}" if state.active else "a factory model"
         return Happened(
             event=Event.FAIL,
             code=NOT_LOADED,
-            detail=f"release {state.active} cannot be loaded again: {loaded.problem}",
+            detail=f"{what} cannot be loaded: {loaded.problem}",
         )
 
-    def _safe_mode(self, _state: Slots) -> Outcome:
-        self._worker.reload()
-        return _OK
+    def _rest(self, _state: Slots) -> Outcome:
+        loaded = self._worker.reload()
+        return _OK if loaded.sha256 else Happened(event=Event.FAIL)
 
+    _lasting = {Phase.SHADOW: _shadow, Phase.PROBATION: _watch}
     _plain = {
         Phase.DOWNLOAD: _download,
         Phase.VERIFY: _verify,
@@ -264,7 +321,8 @@ class Phases:
         Phase.ACTIVATE: _activate,
         Phase.COMMIT: _commit,
         Phase.ROLLBACK: _roll_back,
-        Phase.SAFE_MODE: _safe_mode,
+        Phase.IDLE: _rest,
+        Phase.SAFE_MODE: _rest,
     }
 
 

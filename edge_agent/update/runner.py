@@ -9,11 +9,15 @@ has a deadline. One thread owns it, and calls :meth:`tick` as often as it says.
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
+
+from msgspec import UNSET
 
 from edge_agent.base.clock import Clock
 from edge_agent.errors import UpdateError
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work, step
+from edge_agent.update.penalty import penalty_until
 from edge_agent.update.phases import Again, Phases
 from edge_agent.update.states import AT_REST, DEADLINES_S, Event, Phase
 from edge_agent.update.trusted_time import TrustedTime, is_synchronised
@@ -26,6 +30,7 @@ UPDATE_PHASE = "update.phase"
 UPDATE_END = "update.end"
 CLOCK_UNTRUSTED = "clock.untrusted"
 UPDATE_WAITING = "update.waiting"
+UPDATE_PENALTY = "update.penalty"
 ASSIGNMENT_REFUSED = "update.assignment_refused"
 METADATA_REFUSED = "update.metadata_refused"
 
@@ -33,8 +38,8 @@ TIME_FLOOR = "time_floor"
 IDLE_POLL_S = 1.0
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
-PROBATION_GRACE_S = 60.0
-"""Time beyond the policy's deadline, after which a mute worker fails the release."""
+GRACE_S = 60.0
+"""Time beyond a policy's deadline, after which a mute worker fails the release."""
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +75,7 @@ class UpdateRunner:
         self._next_at = clock.mono()
         self._failures = 0
         self._why = ""
+        self._penalty_told = 0
 
     @property
     def state(self) -> Slots:
@@ -120,13 +126,17 @@ class UpdateRunner:
             self.on_desired(self._unverified)
         self._on_change(self._state)
 
-    def on_crash_loop(self) -> None:
-        """The worker died again and again soon after an activation.
+    def on_crash_loop(self, release: int) -> None:
+        """The worker died again and again soon after it loaded a release.
 
         Raises:
             StoreError: The journal cannot be written.
         """
-        self._apply(Happened(event=Event.CRASH))
+        self._apply(Happened(event=Event.CRASH, release=release))
+
+    def penalty_until(self) -> float:
+        """Return until when nothing new is taken up (0: it is)."""
+        return penalty_until(self._state, self.trusted_now())
 
     def trusted_now(self) -> float:
         """Return the time that expiry is judged at (:mod:`trusted_time`)."""
@@ -141,7 +151,7 @@ class UpdateRunner:
         now = self._clock.mono()
         self._tell_clock()
         if self._pending is None:
-            return IDLE_POLL_S
+            return self._idle()
         if self._pending not in AT_REST and now - self._entered > self._deadline_s():
             late = f"no end of {self._pending} within its deadline"
             detail = f"{late}: {self._why}" if self._why else late
@@ -154,12 +164,18 @@ class UpdateRunner:
         )
         if isinstance(outcome, Again):
             self._wait(outcome)
+            if self._pending in AT_REST:
+                self._consider()
             return max(0.0, self._next_at - self._clock.mono())
         if self._pending in AT_REST:
             self._pending = None
-            return IDLE_POLL_S
         self._apply(outcome)
         return 0.0
+
+    def _idle(self) -> float:
+        """Take up what was held back, when its time has come."""
+        self._consider()
+        return IDLE_POLL_S if self._pending is None else 0.0
 
     def _tell_clock(self) -> None:
         """Report, once until it is right again, that the clock cannot be right."""
@@ -181,10 +197,17 @@ class UpdateRunner:
 
     def _consider(self) -> None:
         wanted = self._wanted
-        if wanted is not None and wanted.seq > self._state.seq:
-            self._apply(Happened(event=Event.ASSIGN, assignment=wanted))
+        if wanted is None or wanted.seq <= self._state.seq:
+            return
+        self._apply(Happened(event=Event.ASSIGN, assignment=wanted))
+        if self.penalty_until() and wanted.seq > max(
+            self._state.seq, self._penalty_told
+        ):
+            self._penalty_told = wanted.seq
+            log.warning(UPDATE_PENALTY, extra={"until": self.penalty_until()})
 
     def _apply(self, happened: Happened) -> None:
+        happened = replace(happened, at=self.trusted_now())
         state, effects = step(self._state, happened)
         if not effects:
             return
@@ -196,7 +219,7 @@ class UpdateRunner:
         for report in reports:
             _log(report)
         self._on_change(state)
-        if Phase(state.phase) in AT_REST:
+        if Phase(state.phase) in AT_REST and self._pending is None:
             self._consider()
 
     def _start_work(self, effects: tuple[Effect, ...]) -> None:
@@ -221,11 +244,13 @@ class UpdateRunner:
         self._next_at = self._clock.mono() + pause_s
 
     def _deadline_s(self) -> float:
-        phase = Phase(self._state.phase)
-        if phase is Phase.PROBATION and self._state.assignment is not None:
-            asked = self._state.assignment.probation.deadline_s
-            return max(DEADLINES_S[phase], asked + PROBATION_GRACE_S)
-        return DEADLINES_S[phase]
+        phase, assignment = Phase(self._state.phase), self._state.assignment
+        asked = 0.0
+        if phase is Phase.PROBATION and assignment is not None:
+            asked = assignment.probation.deadline_s + GRACE_S
+        if phase is Phase.SHADOW and assignment is not None and assignment.shadow:
+            asked = assignment.shadow.deadline_s + GRACE_S
+        return max(DEADLINES_S[phase], asked)
 
 
 def _record(report: Report, at: float) -> UpdateRecord:
@@ -238,6 +263,7 @@ def _record(report: Report, at: float) -> UpdateRecord:
         outcome=report.outcome,
         code=report.code,
         detail=report.detail,
+        shadow=report.shadow or UNSET,
     )
 
 

@@ -51,8 +51,12 @@ class CommandCame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrashLoop:
-    """The worker dies again and again; ``done`` is set when that is journalled."""
+    """The worker dies again and again since it loaded ``release``.
 
+    ``done`` is set when that is journalled.
+    """
+
+    release: int
     done: threading.Event = field(default_factory=threading.Event)
 
 
@@ -94,6 +98,11 @@ class UpdateService:
         self._clock = clock
         self._inbox: queue.Queue[Message] = queue.Queue(INBOX)
         self._stop = threading.Event()
+        self._penalty_until: Callable[[], float] = float
+
+    def penalty_until(self) -> float:
+        """Return until when nothing new is taken up (0: it is)."""
+        return self._penalty_until()
 
     def offer(self, message: Message) -> None:
         """Hand in a message; any thread may. A full inbox drops it, logged.
@@ -136,6 +145,7 @@ class UpdateService:
             self._clock,
             on_change=lambda state: self._ports.on_change(state, trust.versions),
         )
+        self._penalty_until = runner.penalty_until
         commands = Commands(settings.device, slots, trust.verify, self._ports.carry_out)
         self._ports.on_change(runner.state, trust.versions)
         self._try(runner.recover)
@@ -164,7 +174,7 @@ class UpdateService:
         elif isinstance(message, TufBundle):
             runner.on_metadata(message)
         else:
-            runner.on_crash_loop()
+            runner.on_crash_loop(message.release)
             message.done.set()
 
     def _try(self, call: Callable[[], float | None]) -> float | None:

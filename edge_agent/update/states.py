@@ -1,10 +1,12 @@
 """Phases and events of an activation, and the one table that relates them.
 
-``OK``, ``FAIL`` and ``TIMEOUT`` are the outcomes of the work of a phase; ``ASSIGN`` is
-a newer assignment, ``RESTART`` the start of the agent, ``CRASH`` a worker that dies
-again and again soon after an activation. An event that is not in the table for the
-present phase changes nothing. Until ``SELF_TEST`` the active release is untouched;
-from ``ACTIVATE`` on an assignment waits until the phase machine is at rest.
+``OK``, ``FAIL`` and ``TIMEOUT`` are the outcomes of the work of a phase; ``TRY`` is an
+``OK`` after which the release shall first run in shadow; ``ASSIGN`` is a newer
+assignment, ``RESTART`` the start of the agent, ``CRASH`` a worker that dies again and
+again soon after it loaded a release. An event that is not in the table for the present
+phase changes nothing. Until ``SHADOW`` the active release is untouched; from
+``ACTIVATE`` on an assignment waits until the phase machine is at rest. ``SAFE_MODE``
+still tries the factory model: its ``OK`` says that this answers now.
 """
 
 from enum import StrEnum, auto
@@ -18,6 +20,7 @@ class Phase(StrEnum):
     DOWNLOAD = "DOWNLOAD"
     VERIFY = "VERIFY"
     SELF_TEST = "SELF_TEST"
+    SHADOW = "SHADOW"
     ACTIVATE = "ACTIVATE"
     PROBATION = "PROBATION"
     COMMIT = "COMMIT"
@@ -30,6 +33,7 @@ class Event(StrEnum):
 
     ASSIGN = auto()
     OK = auto()
+    TRY = auto()
     FAIL = auto()
     TIMEOUT = auto()
     CRASH = auto()
@@ -56,10 +60,17 @@ TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
     (Phase.VERIFY,     Event.ASSIGN):  Phase.FETCH_META,
     (Phase.VERIFY,     Event.RESTART): Phase.VERIFY,
     (Phase.SELF_TEST,  Event.OK):      Phase.ACTIVATE,
+    (Phase.SELF_TEST,  Event.TRY):     Phase.SHADOW,
     (Phase.SELF_TEST,  Event.FAIL):    Phase.IDLE,
     (Phase.SELF_TEST,  Event.TIMEOUT): Phase.IDLE,
     (Phase.SELF_TEST,  Event.ASSIGN):  Phase.FETCH_META,
     (Phase.SELF_TEST,  Event.RESTART): Phase.SELF_TEST,
+    (Phase.SHADOW,     Event.OK):      Phase.ACTIVATE,
+    (Phase.SHADOW,     Event.FAIL):    Phase.IDLE,
+    (Phase.SHADOW,     Event.TIMEOUT): Phase.IDLE,
+    (Phase.SHADOW,     Event.CRASH):   Phase.IDLE,
+    (Phase.SHADOW,     Event.ASSIGN):  Phase.FETCH_META,
+    (Phase.SHADOW,     Event.RESTART): Phase.SHADOW,
     (Phase.ACTIVATE,   Event.OK):      Phase.PROBATION,
     (Phase.ACTIVATE,   Event.FAIL):    Phase.ROLLBACK,
     (Phase.ACTIVATE,   Event.TIMEOUT): Phase.ROLLBACK,
@@ -79,7 +90,9 @@ TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
     (Phase.ROLLBACK,   Event.TIMEOUT): Phase.SAFE_MODE,
     (Phase.ROLLBACK,   Event.CRASH):   Phase.SAFE_MODE,
     (Phase.ROLLBACK,   Event.RESTART): Phase.ROLLBACK,
+    (Phase.SAFE_MODE,  Event.OK):      Phase.IDLE,
     (Phase.SAFE_MODE,  Event.ASSIGN):  Phase.FETCH_META,
+    (Phase.SAFE_MODE,  Event.RESTART): Phase.SAFE_MODE,
 }
 # fmt: on
 
@@ -91,9 +104,10 @@ DEADLINES_S: dict[Phase, float] = {
     Phase.DOWNLOAD: 6 * 3600.0,
     Phase.VERIFY: 120.0,
     Phase.SELF_TEST: 120.0,
+    Phase.SHADOW: 360.0,
     Phase.ACTIVATE: 60.0,
     Phase.PROBATION: 180.0,
     Phase.COMMIT: 60.0,
     Phase.ROLLBACK: 60.0,
 }
-"""How long a phase may take; an assignment's probation policy may ask for more."""
+"""How long a phase may take; the policies of an assignment may ask for more."""

@@ -59,7 +59,9 @@ class Reported(Message, frozen=True, kw_only=True):
     """Retained twin: what is really loaded, not what was asked for.
 
     ``release`` and ``sha256`` are those of the interpreter that answers requests
-    (0 and ``""``: none). ``version`` rises with every report of one boot.
+    (0 and ``""``: none; 0 with a digest: the factory model). ``version`` rises with
+    every report of one boot. Until ``penalty_until`` the device takes up no release
+    that is new to it, unless forced: two failed within a day.
     """
 
     device: DeviceId
@@ -73,6 +75,7 @@ class Reported(Message, frozen=True, kw_only=True):
     assignment_seq: Count = 0
     tuf: TufVersions = TufVersions()
     quarantined: Annotated[list[ReleaseNumber], Meta(max_length=64)] = []
+    penalty_until: Instant | UnsetType = UNSET
 
 
 class ProbationPolicy(Message, frozen=True, kw_only=True):
@@ -93,11 +96,32 @@ class ProbationPolicy(Message, frozen=True, kw_only=True):
     confidence_drop_max: Ratio = 0.3
 
 
+class ShadowPolicy(Message, frozen=True, kw_only=True):
+    """How a device tries a release beside the one that answers, before it may answer.
+
+    ``sample_ratio`` of the requests are given to both. Limits hold from
+    ``min_samples`` pairs on: ``disagreement_max`` bounds the share of other classes
+    (1: any; a release that repairs drift rightly disagrees), ``latency_ratio_max``
+    median against median on the same samples. A device that is too quiet for that
+    goes on at ``deadline_s``.
+    """
+
+    sample_ratio: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    min_samples: Count = 50
+    min_s: Seconds = 2.0
+    deadline_s: Seconds = 300.0
+    error_ratio_max: Ratio = 0.02
+    disagreement_max: Ratio = 1.0
+    latency_ratio_max: Annotated[float, Meta(ge=1, le=1000)] = 5.0
+
+
 class Assignment(Message, frozen=True, kw_only=True):
     """What one device shall run. The newest ``seq`` wins; older ones are ignored.
 
     ``release`` must also be authentic by TUF, as target ``target``.
-    ``artifacts_url`` is where artifacts are fetched by sha256.
+    ``artifacts_url`` is where artifacts are fetched by sha256. With ``shadow`` the
+    release first runs beside the active one; ``forced`` overrides that the release
+    failed here before, or that too much failed here lately.
     """
 
     device: DeviceId
@@ -108,6 +132,8 @@ class Assignment(Message, frozen=True, kw_only=True):
     issued_at: Instant
     artifacts_url: Text
     probation: ProbationPolicy = ProbationPolicy()
+    shadow: ShadowPolicy | UnsetType = UNSET
+    forced: bool | UnsetType = UNSET
 
 
 class CollectSamples(Message, frozen=True, kw_only=True, tag="collect"):

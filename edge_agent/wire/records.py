@@ -6,7 +6,7 @@ outbox gives it one when it is committed, and the batch carries it.
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from edge_agent.wire.profile import ProfileData
 from edge_agent.wire.topics import Lane
@@ -84,11 +84,31 @@ class FeedbackRecord(Record, frozen=True, tag="feedback"):
     predicted_at: Instant
 
 
+class ShadowSummary(Message, frozen=True, kw_only=True):
+    """How a release did beside the active one, on the same ``n`` samples.
+
+    ``disagreement_ratio`` is the share of samples with another class,
+    ``confidence_shift`` the mean of its confidence minus the active one's,
+    ``latency_ratio`` the quotient of the medians, ``rss_bytes`` what loading it added
+    to the worker. ``errors`` failed, ``dropped`` were not tried: the device was busy.
+    """
+
+    release: ReleaseNumber
+    n: Count = 0
+    errors: Count = 0
+    dropped: Count = 0
+    disagreement_ratio: Ratio = 0.0
+    confidence_shift: Annotated[float, Meta(ge=-1, le=1)] = 0.0
+    latency_ratio: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    rss_bytes: Count = 0
+
+
 class UpdateRecord(Record, frozen=True, tag="update"):
     """One transition of the activation machine, or its end (``outcome`` set).
 
     ``outcome`` is ``""`` on the way, then one of ``committed``, ``failed`` (before
-    activation), ``rolled_back`` (after activation) or ``rejected``.
+    activation), ``rolled_back`` (after activation) or ``rejected``. ``shadow`` comes
+    with the record that ends the phase of that name.
     """
 
     assignment_seq: Count
@@ -98,6 +118,7 @@ class UpdateRecord(Record, frozen=True, tag="update"):
     outcome: Short = ""
     code: Short = ""
     detail: Text = ""
+    shadow: ShadowSummary | UnsetType = UNSET
 
 
 class EventRecord(Record, frozen=True, tag="event"):

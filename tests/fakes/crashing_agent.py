@@ -19,11 +19,12 @@ from edge_agent.update.download import Ways
 from edge_agent.update.metadata import Trust
 from edge_agent.update.phases import Loaded, Phases, WorkerFigures
 from edge_agent.update.runner import UpdateRunner
+from edge_agent.update.shadow import ShadowState
 from edge_agent.update.states import AT_REST, Phase
 from edge_agent.wire.codec import decode
 from edge_agent.wire.control import TufBundle
 from edge_agent.wire.envelope import Envelope
-from edge_agent.wire.records import AnyRecord
+from edge_agent.wire.records import AnyRecord, ShadowSummary
 
 BOOT = "a" * 16
 
@@ -63,7 +64,11 @@ class SlotWorker:
         if active:
             self._store.load_release(active)
         self._active = active
-        return Loaded(release=active)
+        return Loaded(release=active, sha256="ab" * 32 if active else "")
+
+    def shadow(self) -> ShadowState:
+        """Return a shadow that has not begun."""
+        return ShadowState(summary=ShadowSummary(release=0))
 
     def figures(self) -> WorkerFigures:
         """Return plenty of predictions."""

@@ -54,6 +54,7 @@ def make_release(
     *,
     source: Path = MODEL,
     golden_shift: float = 0.0,
+    labels: list[str] = LABELS,
 ) -> MadeRelease:
     """Make a release and sign it into the repository.
 
@@ -62,6 +63,7 @@ def make_release(
         number: Its number.
         source: The model's file.
         golden_shift: Added to the golden outputs, to make the self-test fail.
+        labels: Names of its classes.
     """
     data = source.read_bytes()
     inputs = samples(8)
@@ -87,7 +89,7 @@ def make_release(
         "reference.json": reference,
         "golden.npz": golden.getvalue(),
     }
-    release = _manifest(number, {n: _ref(n, d) for n, d in files.items()})
+    release = _manifest(number, {n: _ref(n, d) for n, d in files.items()}, labels)
     manifest = encode_pretty(release)
     target = release_target(NAME, number)
     repository.add({target: manifest})
@@ -116,7 +118,7 @@ def _ref(name: str, data: bytes) -> FileRef:
     return FileRef(name=name, sha256=sha256_of(data), bytes=len(data))
 
 
-def _manifest(number: int, refs: dict[str, FileRef]) -> Release:
+def _manifest(number: int, refs: dict[str, FileRef], labels: list[str]) -> Release:
     absent = FileRef(name="card.md", sha256="0" * 64, bytes=0)
     bundle = Bundle(
         name=NAME,
@@ -124,7 +126,7 @@ def _manifest(number: int, refs: dict[str, FileRef]) -> Release:
         variant="float",
         input=InputContract(tensor=TensorContract(name="x", shape=list(SHAPE))),
         outputs=[TensorContract(name="probabilities", shape=[len(LABELS)])],
-        labels=LABELS,
+        labels=labels,
         model=refs["model.tflite"],
         reference=refs["reference.json"],
         golden=refs["golden.npz"],

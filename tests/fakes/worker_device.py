@@ -23,6 +23,7 @@ from edge_agent.store.outbox import Outbox
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.wire.batch import decode_record
 from edge_agent.wire.codec import encode
+from edge_agent.wire.control import Assignment, ShadowPolicy
 from edge_agent.wire.manifest import (
     Bundle,
     FileRef,
@@ -136,6 +137,24 @@ class Device:
         """Write the slot row."""
         slots = SlotStore(self.state / DB_FILE, BOOT, OutboxConfig())
         slots.write(Slots(active=active, previous=previous))
+        slots.close()
+
+    def try_out(self, release: int, ratio: float = 1.0) -> None:
+        """Write a slot row in which a release runs in shadow beside release 1."""
+        assignment = Assignment(
+            device="wearer-1",
+            seq=2,
+            release=release,
+            target="t",
+            rollout="r",
+            issued_at=1.0,
+            artifacts_url="",
+            shadow=ShadowPolicy(sample_ratio=ratio),
+        )
+        slots = SlotStore(self.state / DB_FILE, BOOT, OutboxConfig())
+        slots.write(
+            Slots(active=1, candidate=release, phase="SHADOW", assignment=assignment)
+        )
         slots.close()
 
     def start(self) -> None:

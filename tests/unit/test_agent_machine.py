@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import UNSET
 
 from edge_agent.store.slots import Figures, Slots
 from edge_agent.update.machine import (
@@ -16,16 +17,17 @@ from edge_agent.update.machine import (
     step,
 )
 from edge_agent.update.states import AT_REST, DEADLINES_S, TRANSITIONS, Event, Phase
-from edge_agent.wire.control import Assignment
+from edge_agent.wire.control import Assignment, ShadowPolicy
 
 OK = Happened(event=Event.OK)
 FAIL = Happened(event=Event.FAIL, code="AGENT-UPDATE-041", detail="off by 0.5")
 BUSY = [phase for phase in Phase if phase not in AT_REST]
+AFTER_THE_SWAP = [Phase.ACTIVATE, Phase.PROBATION, Phase.COMMIT, Phase.ROLLBACK]
 RUNNING = Slots(active=1, seq=1, committed=(1,))
 
 
-def assign(release: int, seq: int) -> Happened:
-    """Return the arrival of an assignment."""
+def assign(release: int, seq: int, *, forced: bool = False) -> Happened:
+    """Return the arrival of an assignment that asks for a shadow."""
     assignment = Assignment(
         device="d1",
         seq=seq,
@@ -34,6 +36,8 @@ def assign(release: int, seq: int) -> Happened:
         rollout="r",
         issued_at=1.0,
         artifacts_url="http://hub",
+        shadow=ShadowPolicy(),
+        forced=forced or UNSET,
     )
     return Happened(event=Event.ASSIGN, assignment=assignment)
 
@@ -54,9 +58,10 @@ def at(phase: Phase, *, start: Slots = RUNNING) -> Slots:
         Phase.DOWNLOAD: 1,
         Phase.VERIFY: 2,
         Phase.SELF_TEST: 3,
-        Phase.ACTIVATE: 4,
-        Phase.PROBATION: 5,
-        Phase.COMMIT: 6,
+        Phase.SHADOW: 4,
+        Phase.ACTIVATE: 5 if start.active else 4,
+        Phase.PROBATION: 6 if start.active else 5,
+        Phase.COMMIT: 7,
     }
     if phase is Phase.ROLLBACK:
         return follow(at(Phase.PROBATION, start=start), FAIL)[0]
@@ -92,7 +97,7 @@ def test_every_phase_can_be_reached_and_left() -> None:
 
 def test_good_release_is_committed() -> None:
     """Success is reported once, by the step that leaves COMMIT."""
-    state, effects = follow(RUNNING, assign(2, 2), *[OK] * 7)
+    state, effects = follow(RUNNING, assign(2, 2), *[OK] * 8)
 
     assert (state.phase, state.active, state.previous) == ("IDLE", 2, 1)
     assert state.committed == (1, 2)
@@ -112,9 +117,7 @@ def test_step_is_pure() -> None:
 def test_swap_is_one_step() -> None:
     """The slots and the phase change together, with the baseline."""
     baseline = Figures(release=1, predictions=50)
-    state, effects = step(
-        at(Phase.SELF_TEST), Happened(event=Event.OK, baseline=baseline)
-    )
+    state, effects = step(at(Phase.SHADOW), Happened(event=Event.OK, baseline=baseline))
 
     assert (state.active, state.previous, state.attempts) == (2, 1, 1)
     assert state.baseline == baseline
@@ -122,7 +125,7 @@ def test_swap_is_one_step() -> None:
 
 
 @pytest.mark.parametrize(
-    "phase", [Phase.FETCH_META, Phase.DOWNLOAD, Phase.VERIFY, Phase.SELF_TEST]
+    "phase", [phase for phase in BUSY if phase not in AFTER_THE_SWAP]
 )
 @pytest.mark.parametrize("event", [Event.FAIL, Event.TIMEOUT])
 def test_early_failure_leaves_the_active_release(phase: Phase, event: Event) -> None:
@@ -157,8 +160,8 @@ def test_late_failure_rolls_back(phase: Phase, event: Event) -> None:
 
 
 def test_first_release_that_fails_leaves_telemetry_only() -> None:
-    """Without a release before there is nothing to go back to."""
-    state, effects = follow(at(Phase.PROBATION, start=Slots()), FAIL, OK)
+    """Without a release before and a factory model there is nothing to go back to."""
+    state, effects = follow(at(Phase.PROBATION, start=Slots()), FAIL, FAIL)
 
     assert (state.phase, state.active) == ("SAFE_MODE", 0)
     assert ends(effects) == [("rolled_back", "AGENT-UPDATE-041")]
@@ -176,7 +179,7 @@ def test_failed_rollback_ends_in_safe_mode() -> None:
 
 
 @pytest.mark.parametrize(
-    "phase", [Phase.FETCH_META, Phase.DOWNLOAD, Phase.VERIFY, Phase.SELF_TEST]
+    "phase", [phase for phase in BUSY if phase not in AFTER_THE_SWAP]
 )
 def test_newer_assignment_supersedes(phase: Phase) -> None:
     """Until the swap the newest assignment starts over at once."""
@@ -186,9 +189,7 @@ def test_newer_assignment_supersedes(phase: Phase) -> None:
     assert effects[-1] == Work(phase=Phase.FETCH_META)
 
 
-@pytest.mark.parametrize(
-    "phase", [Phase.ACTIVATE, Phase.PROBATION, Phase.COMMIT, Phase.ROLLBACK]
-)
+@pytest.mark.parametrize("phase", AFTER_THE_SWAP)
 def test_newer_assignment_waits_after_the_swap(phase: Phase) -> None:
     """From the swap on an activation is finished first."""
     before = at(phase)
@@ -212,7 +213,7 @@ def test_assignment_of_the_active_release() -> None:
 
 def test_committed_release_is_never_quarantined() -> None:
     """Going back to a release that once held may fail without condemning it."""
-    newer, _ = follow(RUNNING, assign(2, 2), *[OK] * 7)
+    newer, _ = follow(RUNNING, assign(2, 2), *[OK] * 8)
     state, _ = follow(newer, assign(1, 3), *[OK] * 5, FAIL, OK)
 
     assert (state.active, state.quarantined) == (2, ())
@@ -246,8 +247,15 @@ def test_transitions_are_limited() -> None:
 
 
 @pytest.mark.parametrize("phase", list(AT_REST))
-def test_nothing_happens_at_rest(phase: Phase) -> None:
-    """At rest only an assignment or a crash loop means anything."""
+@pytest.mark.parametrize("event", [Event.OK, Event.FAIL, Event.TIMEOUT, Event.RESTART])
+def test_nothing_happens_at_rest(phase: Phase, event: Event) -> None:
+    """At rest only an assignment, a crash loop or the factory model means anything."""
     state = replace(RUNNING, phase=phase)
-    for event in (Event.OK, Event.FAIL, Event.TIMEOUT, Event.RESTART):
-        assert step(state, Happened(event=event)) == (state, ())
+    after, effects = step(state, Happened(event=event))
+
+    if phase is Phase.SAFE_MODE and event is Event.OK:
+        assert after.phase == "IDLE"
+    elif phase is Phase.SAFE_MODE and event is Event.RESTART:
+        assert effects == (Work(phase=phase),)
+    else:
+        assert (after, effects) == (state, ())

@@ -1,0 +1,106 @@
+"""A release in shadow in the real worker: real pairs, which no request notices."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.worker_device import Device, samples, wait_for
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    """A device whose worker is ended with the test."""
+    made = Device(tmp_path)
+    yield made
+    made.kill()
+
+
+def serve(device: Device, count: int) -> None:
+    """Ask for predictions, all of which the active release must answer."""
+    for n, sample in enumerate(samples(count)):
+        made = device.client.infer(f"s{n}", sample)
+        assert (made.release, made.served_by) == (1, "active")
+
+
+def pairs(device: Device) -> int:
+    """Return how many pairs there are."""
+    return device.client.shadow().summary.n
+
+
+def test_pairs_are_made_beside_live_requests(device: Device) -> None:
+    """Both see the same samples; only the active one answers and is counted."""
+    device.start()
+    assert device.client.shadow().summary.release == 0
+    device.try_out(2)
+    assert device.client.reload().release == 1
+    wait_for(lambda: device.client.shadow().ready)
+
+    for n, sample in enumerate(samples(20), start=1):
+        assert device.client.infer(f"s{n}", sample).served_by == "active"
+        wait_for(lambda n=n: pairs(device) == n)  # type: ignore[misc]
+
+    summary = device.client.shadow().summary
+    assert (summary.release, summary.errors) == (2, 0)
+    assert summary.dropped == 0
+    assert summary.disagreement_ratio < 0.5, "it is the same model, quantized"
+    assert summary.latency_ratio > 0
+    stats = device.client.stats()
+    assert (stats.release, stats.predictions) == (1, 20)
+
+
+def test_shadow_is_dropped_first(device: Device) -> None:
+    """Requests as fast as they can be made are all answered; what cannot be tried
+    beside them is counted.
+    """  # noqa: D205 - the summary is one sentence
+    device.start()
+    device.try_out(2)
+    device.client.reload()
+    wait_for(lambda: device.client.shadow().ready)
+
+    serve(device, 300)
+
+    wait_for(lambda: pairs(device) + device.client.shadow().summary.dropped == 300)
+    assert device.client.stats().errors == 0
+
+
+def test_shadow_ends_with_its_phase(device: Device) -> None:
+    """When the slot row names no shadow any more, the next reload drops it."""
+    device.start()
+    device.try_out(2)
+    device.client.reload()
+    wait_for(lambda: device.client.shadow().ready)
+
+    device.assign(active=2, previous=1)
+    status = device.client.reload()
+
+    assert (status.release, status.previous) == (2, 1)
+    assert device.client.shadow().summary.release == 0
+
+
+def test_worker_that_starts_in_shadow_goes_on_with_it(device: Device) -> None:
+    """The slot row says what runs beside, also after a death."""
+    device.try_out(2)
+    device.start()
+    wait_for(lambda: device.client.shadow().ready)
+    device.kill()
+
+    device.start()
+
+    wait_for(lambda: device.client.shadow().ready)
+    serve(device, 5)
+    wait_for(lambda: pairs(device) > 0)
+
+
+def test_damaged_candidate_is_told_and_touches_nothing(device: Device) -> None:
+    """What is not what its digest says is not run, not even in shadow."""
+    sha256 = device.store.read_release(2).bundle.model.sha256
+    device.store.path(sha256).write_bytes(b"not a model")
+    device.start()
+    device.try_out(2)
+
+    assert not device.client.reload().problem
+
+    wait_for(lambda: bool(device.client.shadow().problem))
+    assert "AGENT-STORE-005" in device.client.shadow().problem
+    serve(device, 3)
