@@ -2,8 +2,8 @@
 
 ``hub init`` writes the home folder::
 
-    hub.toml  hub.db  keys/  tuf/  artifacts/  releases/  jobs/  root.json
-    ca.pem
+    hub.toml  hub.db  keys/  offline-keys/  tuf/  artifacts/  releases/  jobs/
+    root.json  ca.pem
 """
 
 from pathlib import Path
@@ -156,6 +156,7 @@ class Home:
         self.path = path
         self.config_file = path / CONFIG_FILE
         self.keys = path / "keys"
+        self.offline_keys = path / "offline-keys"
         self.tuf = path / "tuf"
         self.artifacts = path / "artifacts"
         self.releases = path / "releases"

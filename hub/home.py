@@ -6,14 +6,12 @@ overwritten. Called by ``hub init``.
 
 from datetime import UTC, datetime
 
-from edge_agent.base.clock import Clock
+from edge_agent.base.clock import Clock, SystemClock
 from hub.config import Home, HubConfig
 from hub.errors import ConflictError, HubError, NotFoundError
 from hub.files import write_durably
 from hub.identity.ca import open_authority
-from hub.releases.keys import create_keys
-from hub.releases.signer import Signer
-from hub.releases.tuf_repo import TufRepo
+from hub.releases.ceremony import Ceremony, NewKeys
 from hub.storage.db import open_database
 
 CONFIG = """\
@@ -45,12 +43,11 @@ def read_home(home: Home) -> HubConfig:
     return home.read_config()
 
 
-def create_home(home: Home, clock: Clock) -> None:
-    """Create everything that ``hub serve`` needs.
+def refuse_present(home: Home) -> None:
+    """Refuse a folder that is taken.
 
     Raises:
         ConflictError: There is a hub in this folder already (``HUB-HOME-001``).
-        HubError: The folder cannot be written (``HUB-HOME-002``).
     """
     if home.config_file.exists():
         raise ConflictError(
@@ -58,14 +55,41 @@ def create_home(home: Home, clock: Clock) -> None:
             f"{home.path} holds a hub already",
             cure="choose another folder: hub --home DIR init",
         )
+
+
+def has_keys(home: Home) -> bool:
+    """Tell whether the keys of a home folder were made already."""
+    return Ceremony(home, SystemClock()).tuf.exists
+
+
+def create_keys(home: Home, clock: Clock, keys: NewKeys) -> None:
+    """Create the keys and the trust anchor: the part of a home that needs a ceremony.
+
+    Raises:
+        HubError: The folder cannot be written (``HUB-HOME-004``).
+    """
+    try:
+        home.path.mkdir(parents=True, exist_ok=True)
+        Ceremony(home, clock).create(keys)
+    except OSError as error:
+        raise HubError("HUB-HOME-004", f"{home.path}: {error}") from error
+
+
+def create_home(home: Home, clock: Clock, keys: NewKeys | None = None) -> None:
+    """Create everything that ``hub serve`` needs; keys that are there stay.
+
+    Without ``keys`` those of root and targets have no passphrase: for trying out.
+
+    Raises:
+        ConflictError: There is a hub in this folder already (``HUB-HOME-001``).
+        HubError: The folder cannot be written (``HUB-HOME-002``).
+    """
+    refuse_present(home)
     try:
         for folder in (home.path, home.tuf, home.artifacts, home.releases, home.jobs):
             folder.mkdir(parents=True, exist_ok=True)
-        create_keys(home.keys)
-        now = datetime.fromtimestamp(clock.wall(), UTC)
-        anchor = TufRepo(home.tuf, Signer(home.keys)).create(now)
-        write_durably(home.root_file, anchor)
-        open_authority(home, now)
+        create_keys(home, clock, keys or NewKeys())
+        open_authority(home, datetime.fromtimestamp(clock.wall(), UTC))
         write_durably(home.config_file, CONFIG.encode())
     except OSError as error:
         raise HubError("HUB-HOME-002", f"{home.path}: {error}") from error

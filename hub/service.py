@@ -29,6 +29,7 @@ from hub.home import read_home
 from hub.identity.service import IdentityService
 from hub.releases.service import ReleaseService
 from hub.releases.signer import Signer
+from hub.releases.tuf_repo import TufRepo
 from hub.retrain.service import RetrainService
 from hub.role import Part, release_part, take_part
 from hub.rollout.service import RolloutService
@@ -76,9 +77,10 @@ def open_services(home: Home, clock: Clock | None = None) -> Services:
     clock = clock or SystemClock()
     config = read_home(home)
     engine = open_database(home.database_url(config))
-    signer = Signer(home.keys)
-    releases = ReleaseService(engine, home, config.monitor, clock, signer)
-    devices = DeviceService(engine, config, clock, signer.sign)
+    # Only the hub's own keys: others sign when a person brings them.
+    tuf = TufRepo(home.tuf, Signer([home.keys]))
+    releases = ReleaseService(engine, home, config.monitor, clock, tuf)
+    devices = DeviceService(engine, config, clock, tuf)
     rollouts = RolloutService(engine, config.rollout, clock, devices)
 
     def take_in(bundle: Path) -> int:

@@ -25,6 +25,7 @@ _COMMANDS = {
     "export": "hub.cli.export:export",
     "ingest": "hub.cli.ingest:ingest",
     "init": "hub.cli.init:init",
+    "keys": "hub.cli.keys:keys",
     "releases": "hub.cli.releases:releases",
     "rollouts": "hub.cli.rollouts:rollouts",
     "serve": "hub.cli.serve:serve",

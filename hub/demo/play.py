@@ -109,7 +109,7 @@ def _set_stage(
     port, broker = start_broker(processes, folder, options.broker)
     screen.say("starting the hub")
     hub = [sys.executable, "-m", "hub", "--home", str(home.path)]
-    run([*hub, "init"])
+    run([*hub, "init", "--no-passphrase"])
     home.config_file.write_text(
         _HUB_CONFIG.format(
             broker=port, api=free_port(), qos=0 if broker == IOTCORE else 1

@@ -25,18 +25,19 @@ from edge_agent.wire.control import (
     Reported,
     TufBundle,
 )
-from edge_agent.wire.envelope import Purpose, Sign, seal
+from edge_agent.wire.envelope import Purpose, seal
 from edge_agent.wire.manifest import release_target
 from edge_agent.wire.topics import Leaf
 from hub.config import HubConfig
 from hub.devices.inbox import Inbox
+from hub.devices.resign import EnvelopeSigner, is_current, resign
 from hub.errors import NotFoundError
 from hub.storage import clones
 from hub.storage import devices as store
 from hub.storage import releases as release_store
 from hub.storage.clones import CloneRow
 from hub.storage.db import transaction
-from hub.storage.devices import AssignmentRow, DeviceRow
+from hub.storage.devices import AssignmentRow, CommandRow, DeviceRow
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ DEVICE_ONLINE = "device.online"
 DEVICE_OFFLINE = "device.offline"
 DEVICE_ASSIGNED = "device.assigned"
 DEVICE_CLONED = "device.cloned"
+DESIRED_RESIGNED = "device.desired_resigned"
 
 COMMAND_LIFE_S = 3600.0
 
@@ -63,13 +65,17 @@ class DeviceService:
     """Knows the devices and speaks to them through signed envelopes."""
 
     def __init__(
-        self, engine: Engine, config: HubConfig, clock: Clock, sign: Sign
+        self,
+        engine: Engine,
+        config: HubConfig,
+        clock: Clock,
+        signer: EnvelopeSigner,
     ) -> None:
-        """Work on one database; ``sign`` signs with the hub's online key."""
+        """Work on one database; ``signer`` signs with the hub's online key."""
         self._engine = engine
         self._config = config
         self._clock = clock
-        self._sign = sign
+        self._signer = signer
         self._inbox = Inbox()
         self._reconnected = threading.Event()
         self._tuf_published = 0
@@ -130,7 +136,7 @@ class DeviceService:
                 min_s=policy.probation_min_s,
             ),
         )
-        envelope = seal(Purpose.ASSIGNMENT, codec.encode(assignment), self._sign)
+        envelope = seal(Purpose.ASSIGNMENT, codec.encode(assignment), self._signer.sign)
         store.put_assignment(
             conn,
             AssignmentRow(
@@ -179,7 +185,9 @@ class DeviceService:
                     expires_at=expires_at,
                     action=CollectSamples(max_samples=max_samples, reason=reason),
                 )
-                envelope = seal(Purpose.COMMAND, codec.encode(command), self._sign)
+                envelope = seal(
+                    Purpose.COMMAND, codec.encode(command), self._signer.sign
+                )
                 store.fill_command(conn, number, codec.encode(envelope).decode())
 
     def flush(
@@ -191,7 +199,7 @@ class DeviceService:
         """Publish what the broker does not have yet; called by the ticker.
 
         Metadata goes first: an assignment is worth nothing to a device that cannot
-        verify its release.
+        verify its release, or does not yet know the key that signed it.
         """
         if self._reconnected.is_set():
             self._reconnected.clear()
@@ -200,9 +208,7 @@ class DeviceService:
                 store.unmark_assignments(conn)
         if not self._flush_tuf(publish, tuf_version, tuf_bundle):
             return
-        with self._engine.connect() as conn:
-            assignments = store.unpublished_assignments(conn)
-            commands = store.unpublished_commands(conn, self._clock.wall())
+        assignments, commands = self._unpublished()
         for row in assignments:
             topic = topics.leaf(row.device, Leaf.DESIRED)
             if not publish(topic, row.envelope.encode(), retain=True):
@@ -240,6 +246,29 @@ class DeviceService:
         with self._engine.connect() as conn:
             return clones.get_clone(conn, device)
 
+    def _unpublished(self) -> tuple[list[AssignmentRow], list[CommandRow]]:
+        """Return what the broker does not have yet, all under the present key."""
+        keyid = self._signer.keyid()
+        with self._engine.connect() as conn:
+            assignments = store.unpublished_assignments(conn)
+            commands = store.unpublished_commands(conn, self._clock.wall())
+        envelopes = [row.envelope for row in assignments]
+        envelopes += [row.envelope for row in commands]
+        if all(is_current(envelope, keyid) for envelope in envelopes):
+            return assignments, commands
+        self._resign()
+        with self._engine.connect() as conn:
+            return (
+                store.unpublished_assignments(conn),
+                store.unpublished_commands(conn, self._clock.wall()),
+            )
+
+    def _resign(self) -> None:
+        with transaction(self._engine) as conn:
+            count = resign(conn, self._signer, self._clock.wall())
+        if count:
+            log.info(DESIRED_RESIGNED, extra={"messages": count})
+
     def _flush_tuf(
         self,
         publish: Publish,
@@ -251,6 +280,7 @@ class DeviceService:
             return True
         if not publish(topics.HUB_TUF, codec.encode(tuf_bundle()), retain=True):
             return False
+        self._resign()
         self._tuf_published = version
         return True
 

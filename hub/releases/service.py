@@ -33,7 +33,6 @@ from hub.config import Home, MonitorConfig
 from hub.errors import ConflictError, RefusedError
 from hub.files import sha256_of, sync_file, sync_folder, write_durably
 from hub.releases.intake import Intake, check_bundle, read_bundle
-from hub.releases.signer import Signer
 from hub.releases.tuf_repo import TargetRef, TufRepo
 from hub.storage import devices as device_store
 from hub.storage import releases as store
@@ -69,14 +68,14 @@ class ReleaseService:
         home: Home,
         config: MonitorConfig,
         clock: Clock,
-        signer: Signer,
+        tuf: TufRepo,
     ) -> None:
-        """Work on one database and home folder."""
+        """Work on one database and home folder; ``tuf`` signs what is published."""
         self._engine = engine
         self._home = home
         self._config = config
         self._clock = clock
-        self._tuf = TufRepo(home.tuf, signer)
+        self._tuf = tuf
 
     def take_in(self, bundle: Path, *, override_gate: str = "") -> int:
         """Check a bundle and make it the next release; nothing is left if refused.

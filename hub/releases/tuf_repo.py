@@ -4,56 +4,50 @@ Roles: root (its first version is the devices' trust anchor), targets (delegates
 only), ``models`` (path-scoped, terminating), snapshot, timestamp. Snapshots are
 consistent: every file but ``timestamp.json`` has its version in its name and is never
 changed, so until the timestamp is replaced, last and in one step, the old set remains
-valid and complete. "The present set" is what the timestamp names; versions count on
-from there, whatever a crash left behind.
+valid and complete. "The present set" is what the timestamp names, its root included;
+versions count on from there, whatever a crash left behind. A new set is signed and
+checked as a client would, before its first file is written.
 
-Called by :mod:`hub.releases.service`; a lock keeps processes apart.
+Called by :mod:`hub.releases.service` and :mod:`hub.releases.ceremony`; a lock keeps
+processes apart.
 """
 
 import fcntl
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import (
-    SPECIFICATION_VERSION,
-    DelegatedRole,
-    Delegations,
-    Metadata,
-    MetaFile,
-    Role,
-    Root,
-    Signed,
-    Snapshot,
-    TargetFile,
-    Targets,
-    Timestamp,
-)
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from edge_agent.wire.control import TufBundle
+from edge_agent.wire.trust import read_min_release
 from hub.errors import ConflictError, HubError
 from hub.files import write_durably
-from hub.releases.signer import AnySigned, Signer
+from hub.releases.metadata_set import TIMESTAMP_FILE, MetadataSet
+from hub.releases.roles import (
+    MODELS,
+    RENEW_BEFORE,
+    Holders,
+    ends_within,
+    first_root,
+    first_targets,
+    is_stale,
+    next_models,
+    next_root,
+    next_snapshot,
+    next_targets,
+    next_timestamp,
+    present_root,
+)
+from hub.releases.signer import Signer
 
-MODELS = "models"
-MODELS_PATHS = ["models/*/*/*"]
-
-ROOT_LIFE = timedelta(days=730)
-TARGETS_LIFE = timedelta(days=365)
-MODELS_LIFE = timedelta(days=90)
-SNAPSHOT_LIFE = timedelta(days=90)
-TIMESTAMP_LIFE = timedelta(days=7)
-REFRESH_AGE = timedelta(days=1)
-RENEW_BEFORE = timedelta(days=30)
-
-_T = TypeVar("_T", bound=Signed)
-_SPEC = ".".join(SPECIFICATION_VERSION)
-_ROOT_NAME = re.compile(r"^[0-9]+\.root\.json$")
+_T = TypeVar("_T", Root, Snapshot, Targets, Timestamp)
+_ROOT_NAME = re.compile(r"^([0-9]+)\.root\.json$")
 
 Write = Callable[[Path, bytes], None]
 
@@ -67,16 +61,6 @@ class TargetRef:
     length: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Present:
-    """The set that the timestamp names."""
-
-    timestamp: Timestamp
-    snapshot: Snapshot
-    targets: Targets
-    models: Targets
-
-
 class TufRepo:
     """Reads and writes the metadata in one folder."""
 
@@ -87,202 +71,274 @@ class TufRepo:
         self._folder = folder
         self._signer = signer
         self._write = write
+        self._cached: tuple[tuple[int, int], MetadataSet] | None = None
 
-    def create(self, now: datetime) -> bytes:
+    @property
+    def exists(self) -> bool:
+        """Whether there is a repository in the folder."""
+        return self._path(TIMESTAMP_FILE).exists()
+
+    def create(self, holders: Holders, now: datetime) -> bytes:
         """Write the first version of every role and return the trust anchor.
 
         Raises:
             ConflictError: There is a repository already (``HUB-TUF-001``).
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        if self._path("timestamp.json").exists():
+        if self.exists:
             raise ConflictError("HUB-TUF-001", f"{self._folder} holds metadata already")
-        root = Root(
-            version=1,
-            spec_version=_SPEC,
-            expires=_expires(now, ROOT_LIFE),
-            roles={
-                role: Role([], 1)
-                for role in ("root", "targets", "snapshot", "timestamp")
-            },
-            consistent_snapshot=True,
-        )
-        for role in root.roles:
-            root.add_key(self._signer.public_key(role), role)
-        anchor = self._signer.sign_metadata("root", root)
-        self._write(self._path("1.root.json"), anchor)
-        self._put("targets", self._first_targets(now))
-        self._put(MODELS, Targets(1, _SPEC, _expires(now, MODELS_LIFE)))
-        self._put(
-            "snapshot",
-            Snapshot(
-                1,
-                _SPEC,
-                _expires(now, SNAPSHOT_LIFE),
-                meta={"targets.json": MetaFile(1), "models.json": MetaFile(1)},
+        root, targets = first_root(holders, now), first_targets(holders.models, now)
+        models = next_models(1, now)
+        snapshot = next_snapshot(1, now, targets, models)
+        first = MetadataSet(
+            root=self._sign("root", root, root),
+            targets=self._sign("targets", targets, root),
+            models=self._sign(MODELS, models, targets),
+            snapshot=self._sign("snapshot", snapshot, root),
+            timestamp=self._sign(
+                "timestamp", next_timestamp(1, now, snapshot, root), root
             ),
         )
-        self._put("timestamp", Timestamp(1, _SPEC, _expires(now, TIMESTAMP_LIFE)))
-        return anchor
+        first.verify()
+        self._put(first.files())
+        return first.root.to_bytes()
 
     def publish(self, targets: list[TargetRef], now: datetime) -> None:
         """Make exactly these files the authentic ones."""
-        with self._lock():
-            present = self._present()
+        with self.changing() as present:
             files = {ref.path: _target_file(ref) for ref in targets}
-            self._replace(present, now, targets=None, models=files)
+            version = present.models.signed.version + 1
+            self.replace(present, now, models=next_models(version, now, files))
 
-    def refresh(self, now: datetime) -> bool:
-        """Sign again what grows old; tell whether anything was written."""
-        if not self._is_due(self._present(), now):
+    def refresh(self, now: datetime, force: Collection[str] = ()) -> bool:
+        """Sign again what grows old and whose key is at hand; ``force``: these too.
+
+        Returns:
+            Whether anything was written.
+        """
+        if not force and not self._due(self.present(), now):
             return False
-        with self._lock():
-            present = self._present()
-            if not self._is_due(present, now):
+        with self.changing() as present:
+            due = self._due(present, now) | set(force)
+            if not due:
                 return False
-            renew = present.models.expires - now < RENEW_BEFORE
-            renew_targets = present.targets.expires - now < RENEW_BEFORE
-            if not renew and not renew_targets and not _is_old(present.snapshot, now):
-                self._put_timestamp(present, present.snapshot.version, now)
+            if due == {"timestamp"}:
+                self._replace_timestamp(present, now)
                 return True
-            self._replace(
+            models, targets = present.models.signed, present.targets.signed
+            self.replace(
                 present,
                 now,
-                targets=present.targets if renew_targets else None,
-                models=present.models.targets if renew else None,
+                root=next_root(present.root.signed, now) if "root" in due else None,
+                targets=next_targets(targets, now) if "targets" in due else None,
+                models=next_models(models.version + 1, now, models.targets)
+                if MODELS in due
+                else None,
             )
-        return True
+            return True
+
+    @contextmanager
+    def changing(self) -> Iterator[MetadataSet]:
+        """Keep other processes out, and yield the present set."""
+        with self._lock():
+            yield self._load()
+
+    def replace(
+        self,
+        present: MetadataSet,
+        now: datetime,
+        *,
+        root: Root | None = None,
+        targets: Targets | None = None,
+        models: Targets | None = None,
+    ) -> MetadataSet:
+        """Put a new set in place of the present one; what is not given stays.
+
+        Call it inside :meth:`changing`. Roots and roles come first, then the snapshot,
+        then the timestamp.
+
+        Raises:
+            DeniedError: A key that must sign is not at hand (``HUB-KEYS-005``), or
+                cannot be opened (``HUB-KEYS-004``). Nothing is written.
+            HubError: No device would take it (``HUB-TUF-003``). Nothing is written.
+        """
+        new_root = root or present.root.signed
+        new_targets = targets or present.targets.signed
+        snapshot = next_snapshot(
+            present.snapshot.signed.version + 1,
+            now,
+            new_targets,
+            models or present.models.signed,
+        )
+        timestamp = next_timestamp(
+            present.timestamp.signed.version + 1, now, snapshot, new_root
+        )
+        new = MetadataSet(
+            root=self._sign_root(present.root.signed, root) if root else present.root,
+            targets=self._sign("targets", targets, new_root)
+            if targets
+            else present.targets,
+            models=self._sign(MODELS, models, new_targets)
+            if models
+            else present.models,
+            snapshot=self._sign("snapshot", snapshot, new_root),
+            timestamp=self._sign("timestamp", timestamp, new_root),
+        )
+        new.verify(present.root.signed)
+        old = present.files().keys() - {TIMESTAMP_FILE}
+        files = {name: file for name, file in new.files().items() if name not in old}
+        self._put(files)
+        self._prune(new)
+        return new
+
+    def present(self) -> MetadataSet:
+        """Return the present set.
+
+        Raises:
+            HubError: It cannot be read (``HUB-TUF-002``).
+        """
+        if self._cached is not None and self._cached[0] == self._timestamp_state():
+            return self._cached[1]
+        # Another process might just be deleting what the timestamp no longer names.
+        with self.changing() as present:
+            return present
 
     def targets(self) -> dict[str, str]:
         """Return the authentic files: path to sha256."""
-        found = self._present().models.targets
+        found = self.present().models.signed.targets
         return {path: file.hashes["sha256"] for path, file in found.items()}
 
     def bundle(self) -> TufBundle:
         """Return the present set under the names that a TUF client asks for."""
-        with self._lock():
+        with self.changing() as present:
             names = [
-                *self._present_names(),
-                *(p.name for p in self._folder.iterdir() if _ROOT_NAME.match(p.name)),
+                *present.files(),
+                *(f"{n}.root.json" for n in range(1, present.root.signed.version)),
             ]
             files = {name: self._path(name).read_text("utf-8") for name in names}
         return TufBundle(files=files)
 
+    def root(self, version: int) -> bytes | None:
+        """Return the bytes of a version of root, ``None`` if it never was present."""
+        if not 1 <= version <= self.present().root.signed.version:
+            return None
+        return self._path(f"{version}.root.json").read_bytes()
+
     def version(self) -> int:
         """Return the timestamp's version: it rises with every change."""
-        return self._read("timestamp.json", Timestamp).version
+        return self.present().timestamp.signed.version
 
-    def _first_targets(self, now: datetime) -> Targets:
-        key = self._signer.public_key(MODELS)
-        role = DelegatedRole(
-            MODELS, [key.keyid], 1, terminating=True, paths=MODELS_PATHS
-        )
-        return Targets(
-            1,
-            _SPEC,
-            _expires(now, TARGETS_LIFE),
-            delegations=Delegations({key.keyid: key}, {MODELS: role}),
-        )
+    def min_release(self) -> int:
+        """Return the lowest release that devices install (0: any)."""
+        return read_min_release(self.present().targets.signed.unrecognized_fields)
 
-    def _replace(
-        self,
-        present: _Present,
-        now: datetime,
-        *,
-        targets: Targets | None,
-        models: Mapping[str, TargetFile] | None,
-    ) -> None:
-        """Write a new set: roles, then the snapshot, then the timestamp."""
-        meta = dict(present.snapshot.meta)
-        if targets is not None:
-            version = targets.version + 1
-            self._put(
-                "targets",
-                Targets(
-                    version,
-                    _SPEC,
-                    _expires(now, TARGETS_LIFE),
-                    delegations=targets.delegations,
-                ),
+    def keyid(self) -> str:
+        """Return the id of the key that signs assignments and commands now."""
+        return self.present().root.signed.roles["timestamp"].keyids[0]
+
+    def sign(self, data: bytes) -> tuple[str, str]:
+        """Sign bytes with that key; return its id and the signature in hex."""
+        keyid = self.keyid()
+        return keyid, self._signer.sign(keyid, data)
+
+    def can_sign(self, role: str) -> bool:
+        """Tell whether enough keys of a role are at hand, without using them."""
+        return self._can_sign(self.present(), role)
+
+    def _can_sign(self, present: MetadataSet, role: str) -> bool:
+        found = present.holders(role)
+        return sum(map(self._signer.can_sign, found.keyids)) >= found.threshold
+
+    def _due(self, present: MetadataSet, now: datetime) -> set[str]:
+        """Name the roles to sign now, of those whose keys are at hand.
+
+        Root waits for a person: a new root is for ever.
+        """
+        due = {
+            role
+            for role, signed in (
+                ("targets", present.targets.signed),
+                (MODELS, present.models.signed),
             )
-            meta["targets.json"] = MetaFile(version)
-        if models is not None:
-            version = present.models.version + 1
-            expires = _expires(now, MODELS_LIFE)
-            self._put(MODELS, Targets(version, _SPEC, expires, targets=dict(models)))
-            meta["models.json"] = MetaFile(version)
-        version = present.snapshot.version + 1
-        expires = _expires(now, SNAPSHOT_LIFE)
-        self._put("snapshot", Snapshot(version, _SPEC, expires, meta=meta))
-        self._put_timestamp(present, version, now)
-        self._prune()
+            if ends_within(signed, RENEW_BEFORE, now) and self._can_sign(present, role)
+        }
+        if ends_within(present.snapshot.signed, RENEW_BEFORE, now):
+            due.add("snapshot")
+        if is_stale(present.timestamp.signed, now):
+            due.add("timestamp")
+        return due
 
-    def _put_timestamp(self, present: _Present, snapshot: int, now: datetime) -> None:
-        self._put(
-            "timestamp",
-            Timestamp(
-                present.timestamp.version + 1,
-                _SPEC,
-                _expires(now, TIMESTAMP_LIFE),
-                snapshot_meta=MetaFile(snapshot),
-            ),
-        )
+    def _replace_timestamp(self, present: MetadataSet, now: datetime) -> None:
+        root, snapshot = present.root.signed, present.snapshot.signed
+        version = present.timestamp.signed.version + 1
+        timestamp = next_timestamp(version, now, snapshot, root)
+        signed = self._sign("timestamp", timestamp, root)
+        self._write(self._path(TIMESTAMP_FILE), signed.to_bytes())
 
-    def _put(self, role: str, signed: AnySigned) -> None:
-        name = (
-            f"{role}.json" if role == "timestamp" else f"{signed.version}.{role}.json"
-        )
-        self._write(self._path(name), self._signer.sign_metadata(role, signed))
+    def _sign(self, role: str, signed: _T, delegator: Root | Targets) -> Metadata[_T]:
+        found = delegator.get_delegated_role(role)
+        return self._signer.sign_metadata(role, signed, found.keyids, found.threshold)
 
-    def _prune(self) -> None:
-        """Delete what no present set names; roots stay for ever."""
-        keep = set(self._present_names())
+    def _sign_root(self, old: Root, new: Root) -> Metadata[Root]:
+        """Sign a root as its predecessor and it itself ask for."""
+        before, after = old.roles["root"], new.roles["root"]
+        self._signer.require("root", before.keyids, before.threshold)
+        keyids = list(dict.fromkeys([*after.keyids, *before.keyids]))
+        return self._signer.sign_metadata("root", new, keyids, after.threshold)
+
+    def _put(self, files: dict[str, Metadata[Any]]) -> None:
+        for name, metadata in files.items():
+            self._write(self._path(name), metadata.to_bytes())
+
+    def _prune(self, present: MetadataSet) -> None:
+        """Delete what the present set does not name; its older roots stay for ever."""
+        keep = present.files()
         for path in self._folder.glob("*.json"):
-            if path.name not in keep and not _ROOT_NAME.match(path.name):
+            found = _ROOT_NAME.match(path.name)
+            is_older_root = found and int(found[1]) < present.root.signed.version
+            if path.name not in keep and not is_older_root:
                 path.unlink(missing_ok=True)
 
-    def _present_names(self) -> list[str]:
-        """Return the file names of the present set without roots."""
-        present = self._present()
-        return [
-            "timestamp.json",
-            f"{present.snapshot.version}.snapshot.json",
-            f"{present.targets.version}.targets.json",
-            f"{present.models.version}.models.json",
-        ]
+    def _timestamp_state(self) -> tuple[int, int]:
+        """Return what changes whenever the timestamp is replaced."""
+        try:
+            found = self._path(TIMESTAMP_FILE).stat()
+        except OSError as error:
+            raise _unreadable(self._path(TIMESTAMP_FILE), error) from error
+        return found.st_ino, found.st_mtime_ns
 
-    @staticmethod
-    def _is_due(present: _Present, now: datetime) -> bool:
-        age = TIMESTAMP_LIFE - (present.timestamp.expires - now)
-        return age > REFRESH_AGE or any(
-            _is_old(signed, now)
-            for signed in (present.snapshot, present.targets, present.models)
-        )
+    def _load(self) -> MetadataSet:
+        state = self._timestamp_state()
+        if self._cached is None or self._cached[0] != state:
+            self._cached = (state, self._read_set())
+        return self._cached[1]
 
-    def _present(self) -> _Present:
-        timestamp = self._read("timestamp.json", Timestamp)
-        version = timestamp.snapshot_meta.version
+    def _read_set(self) -> MetadataSet:
+        timestamp = self._read(TIMESTAMP_FILE, Timestamp)
+        version = timestamp.signed.snapshot_meta.version
         snapshot = self._read(f"{version}.snapshot.json", Snapshot)
         targets, models = (
-            self._read(f"{snapshot.meta[f'{role}.json'].version}.{role}.json", Targets)
+            self._read(
+                f"{snapshot.signed.meta[f'{role}.json'].version}.{role}.json", Targets
+            )
             for role in ("targets", MODELS)
         )
-        return _Present(
-            timestamp=timestamp, snapshot=snapshot, targets=targets, models=models
+        return MetadataSet(
+            root=self._read(f"{present_root(timestamp.signed)}.root.json", Root),
+            timestamp=timestamp,
+            snapshot=snapshot,
+            targets=targets,
+            models=models,
         )
 
-    def _read(self, name: str, kind: type[_T]) -> _T:
+    def _read(self, name: str, kind: type[_T]) -> Metadata[_T]:
         try:
-            signed = Metadata.from_file(str(self._path(name))).signed
+            found: Metadata[_T] = Metadata.from_file(str(self._path(name)))
         except (RepositoryError, OSError) as error:
-            raise HubError(
-                "HUB-TUF-002",
-                f"metadata {self._path(name)} cannot be read: {error}",
-                cure="`hub init` creates it in a new home folder",
-            ) from error
-        if not isinstance(signed, kind):
+            raise _unreadable(self._path(name), error) from error
+        if not isinstance(found.signed, kind):
             raise HubError("HUB-TUF-002", f"{self._path(name)} is not {kind.type}")
-        return signed
+        return found
 
     def _path(self, name: str) -> Path:
         return self._folder / name
@@ -294,12 +350,12 @@ class TufRepo:
             yield
 
 
-def _expires(now: datetime, life: timedelta) -> datetime:
-    return (now + life).replace(microsecond=0, tzinfo=UTC)
-
-
-def _is_old(signed: Signed, now: datetime) -> bool:
-    return signed.expires - now < RENEW_BEFORE
+def _unreadable(path: Path, error: Exception) -> HubError:
+    return HubError(
+        "HUB-TUF-002",
+        f"metadata {path} cannot be read: {error}",
+        cure="`hub init` creates it in a new home folder",
+    )
 
 
 def _target_file(ref: TargetRef) -> TargetFile:

@@ -186,6 +186,28 @@ def mark_assignment(conn: Connection, device: str, seq: int, at: float) -> None:
     )
 
 
+def assignments_not_by(conn: Connection, keyid: str) -> list[AssignmentRow]:
+    """Return the assignments whose envelope another key signed, without the withdrawn.
+
+    A key id is 64 hex digits: it stands nowhere in an envelope that it did not sign.
+    """
+    found = select(ASSIGNMENTS).where(
+        ASSIGNMENTS.c.envelope != "", ASSIGNMENTS.c.envelope.not_like(f"%{keyid}%")
+    )
+    return [_assignment(row) for row in conn.execute(found)]
+
+
+def replace_assignment_envelope(
+    conn: Connection, device: str, seq: int, envelope: str
+) -> None:
+    """Give assignment ``seq`` of a device another signature, to be published."""
+    conn.execute(
+        update(ASSIGNMENTS)
+        .where(ASSIGNMENTS.c.device == device, ASSIGNMENTS.c.seq == seq)
+        .values(envelope=envelope, published_at=None)
+    )
+
+
 def unmark_assignments(conn: Connection) -> None:
     """Forget what the broker has: all assignments are published again."""
     conn.execute(update(ASSIGNMENTS).values(published_at=None))
@@ -216,15 +238,26 @@ def unpublished_commands(conn: Connection, now: float) -> list[CommandRow]:
         .where(COMMANDS.c.published_at.is_(None), COMMANDS.c.expires_at > now)
         .order_by(COMMANDS.c.id)
     )
-    return [
-        CommandRow(
-            id=row.id,
-            device=row.device,
-            envelope=row.envelope,
-            expires_at=row.expires_at,
-        )
-        for row in conn.execute(found)
-    ]
+    return [_command(row) for row in conn.execute(found)]
+
+
+def commands_not_by(conn: Connection, keyid: str, now: float) -> list[CommandRow]:
+    """Return the commands that have not expired and that another key signed."""
+    found = select(COMMANDS).where(
+        COMMANDS.c.expires_at > now,
+        COMMANDS.c.envelope != "",
+        COMMANDS.c.envelope.not_like(f"%{keyid}%"),
+    )
+    return [_command(row) for row in conn.execute(found)]
+
+
+def replace_command_envelope(conn: Connection, command: int, envelope: str) -> None:
+    """Give a command another signature, to be published."""
+    conn.execute(
+        update(COMMANDS)
+        .where(COMMANDS.c.id == command)
+        .values(envelope=envelope, published_at=None)
+    )
 
 
 def mark_command(conn: Connection, command: int, at: float) -> None:
@@ -257,6 +290,15 @@ def _device(row: Row[tuple[object, ...]]) -> DeviceRow:
         release=row.release,
         sha256=row.sha256,
         clock_offset_s=row.clock_offset_s,
+    )
+
+
+def _command(row: Row[tuple[object, ...]]) -> CommandRow:
+    return CommandRow(
+        id=row.id,
+        device=row.device,
+        envelope=row.envelope,
+        expires_at=row.expires_at,
     )
 
 

@@ -59,7 +59,7 @@ def test_help_loads_nothing_heavy() -> None:
 def test_init_makes_a_home_once(tmp_path: Path) -> None:
     """The second time is a conflict, and nothing is overwritten."""
     folder = tmp_path / "new"
-    assert run(folder, "init").exit_code == 0
+    assert run(folder, "init", "--no-passphrase").exit_code == 0
     root = (folder / "root.json").read_bytes()
 
     again = run(folder, "init")

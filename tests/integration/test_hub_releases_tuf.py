@@ -10,9 +10,9 @@ from tuf.ngclient import FetcherInterface, Updater
 
 from edge_agent.wire.control import TufBundle
 from hub.files import write_durably
-from hub.releases.keys import create_keys
 from hub.releases.signer import Signer
 from hub.releases.tuf_repo import TargetRef, TufRepo
+from tests.hub_keys import new_holders
 
 NOW = datetime.now(UTC)
 FIRST = TargetRef(path="models/tiny/1/release.json", sha256="a" * 64, length=10)
@@ -35,9 +35,8 @@ class BundleFetcher(FetcherInterface):
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Signer:
-    """Return a signer with fresh keys."""
-    create_keys(tmp_path / "keys")
-    return Signer(tmp_path / "keys")
+    """Return a signer; its keys are made with a repository."""
+    return Signer([tmp_path / "keys"])
 
 
 def find(folder: Path, bundle: TufBundle, root: bytes, path: str) -> str | None:
@@ -55,7 +54,7 @@ def test_a_client_finds_what_was_published_and_nothing_else(
 ) -> None:
     """Targets of the models role are authentic; other paths and older ones are not."""
     repo = TufRepo(tmp_path / "tuf", keys)
-    root = repo.create(NOW)
+    root = repo.create(new_holders(keys), NOW)
     repo.publish([FIRST], NOW)
     cache = tmp_path / "device"
 
@@ -73,7 +72,7 @@ def test_paths_outside_the_models_are_never_authentic(
 ) -> None:
     """The models key cannot sign for anything but models."""
     repo = TufRepo(tmp_path / "tuf", keys)
-    root = repo.create(NOW)
+    root = repo.create(new_holders(keys), NOW)
     package = TargetRef(path="agent/package.whl", sha256="c" * 64, length=1)
     repo.publish([package], NOW)
 
@@ -87,7 +86,7 @@ def test_paths_outside_the_models_are_never_authentic(
 def test_tampered_metadata_is_refused(tmp_path: Path, keys: Signer, name: str) -> None:
     """One changed byte in any signed file and the client stops."""
     repo = TufRepo(tmp_path / "tuf", keys)
-    root = repo.create(NOW)
+    root = repo.create(new_holders(keys), NOW)
     repo.publish([FIRST], NOW)
     files = dict(repo.bundle().files)
     files[name] = files[name].replace('"spec_version":"1', '"spec_version": "1')
@@ -99,10 +98,10 @@ def test_tampered_metadata_is_refused(tmp_path: Path, keys: Signer, name: str) -
 
 def test_the_metadata_of_another_hub_is_refused(tmp_path: Path, keys: Signer) -> None:
     """A device trusts only the root that it was given."""
-    TufRepo(tmp_path / "tuf", keys).create(NOW)
-    create_keys(tmp_path / "other-keys")
-    other = TufRepo(tmp_path / "other", Signer(tmp_path / "other-keys"))
-    other.create(NOW)
+    TufRepo(tmp_path / "tuf", keys).create(new_holders(keys), NOW)
+    others = Signer([tmp_path / "other-keys"])
+    other = TufRepo(tmp_path / "other", others)
+    other.create(new_holders(others), NOW)
     other.publish([FIRST], NOW)
     root = (tmp_path / "tuf" / "1.root.json").read_bytes()
 
@@ -117,7 +116,7 @@ def test_a_crash_while_publishing_leaves_the_old_set_valid(
     """Until the timestamp is written, clients see the old set; then publishing goes."""
     folder = tmp_path / "tuf"
     repo = TufRepo(folder, keys)
-    root = repo.create(NOW)
+    root = repo.create(new_holders(keys), NOW)
     repo.publish([FIRST], NOW)
     left = writes
 
@@ -143,7 +142,7 @@ def test_a_crash_while_publishing_leaves_the_old_set_valid(
 def test_what_grows_old_is_signed_again(tmp_path: Path, keys: Signer) -> None:
     """The timestamp daily, the other roles before they expire; targets stay."""
     repo = TufRepo(tmp_path / "tuf", keys)
-    repo.create(NOW)
+    repo.create(new_holders(keys), NOW)
     repo.publish([FIRST], NOW)
     version = repo.version()
 
@@ -159,6 +158,7 @@ def test_what_grows_old_is_signed_again(tmp_path: Path, keys: Signer) -> None:
 
 def test_keys_are_readable_by_their_owner_only(tmp_path: Path, keys: Signer) -> None:
     """Files of mode 0600 in a folder of mode 0700."""
+    new_holders(keys)
     folder = tmp_path / "keys"
 
     assert folder.stat().st_mode & 0o777 == 0o700

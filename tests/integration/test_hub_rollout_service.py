@@ -17,6 +17,7 @@ from hub.config import Home
 from hub.errors import ConflictError, NotFoundError, RefusedError
 from hub.home import create_home
 from hub.releases.signer import Signer
+from hub.releases.tuf_repo import TufRepo
 from hub.service import Services, open_services
 from hub.storage import devices as device_store
 from hub.storage import rollouts
@@ -331,8 +332,9 @@ def test_assignments_are_signed_by_the_online_key(fleet: Fleet) -> None:
         row = device_store.get_assignment(conn, "d1")
     assert row is not None
     envelope = codec.decode(row.envelope.encode(), Envelope)
-    signer = Signer(fleet.services.home.keys)
-    keyid, sig = signer.sign(signed_bytes(Purpose.ASSIGNMENT, envelope.payload))
+    home = fleet.services.home
+    tuf = TufRepo(home.tuf, Signer([home.keys]))
+    keyid, sig = tuf.sign(signed_bytes(Purpose.ASSIGNMENT, envelope.payload))
 
     assert (envelope.keyid, envelope.sig) == (keyid, sig)
     assert fleet.services.devices.assign("d1", 1, "by hand") == 2
