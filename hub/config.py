@@ -118,6 +118,10 @@ class RolloutConfig(Strict, frozen=True, kw_only=True):
     """The default plan: cumulative share of the fleet per stage, and the gates.
 
     A stage below 1 that would hold less than ``canary_min`` devices holds that many.
+    Before it activates a release a device runs it in shadow on ``shadow_ratio`` of its
+    requests (0: not at all) until it has ``shadow_min_samples`` pairs, or for
+    ``shadow_deadline_s``. More disagreement with the incumbent than
+    ``shadow_disagreement_max``, as a mean over devices, holds or aborts.
     """
 
     stages: Annotated[list[Ratio], Meta(min_length=1, max_length=10)] = field(
@@ -131,6 +135,10 @@ class RolloutConfig(Strict, frozen=True, kw_only=True):
     stage_deadline_s: Seconds = 600.0
     probation_min_predictions: Annotated[int, Meta(ge=1)] = 60
     probation_min_s: Seconds = 2.0
+    shadow_ratio: Ratio = 0.1
+    shadow_min_samples: Annotated[int, Meta(ge=1)] = 20
+    shadow_deadline_s: Seconds = 120.0
+    shadow_disagreement_max: Ratio = 1.0
 
 
 class HubConfig(Strict, frozen=True, kw_only=True):

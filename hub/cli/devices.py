@@ -8,6 +8,14 @@ import click
 import msgspec
 
 from edge_agent.wire.control import Presence, Reported
+from edge_agent.wire.records import ShadowSummary
+from hub.cli.activations import (
+    ActivationView,
+    activation_text,
+    activation_view,
+    held_text,
+    shadow_text,
+)
 from hub.cli.output import (
     age_text,
     json_option,
@@ -68,6 +76,8 @@ class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
     reported: Reported | None
     presence: Presence | None
     clone: CloneView | None = None
+    activation: ActivationView | None = None
+    shadow: ShadowSummary | None = None
 
 
 @click.group()
@@ -116,12 +126,15 @@ def get_command(home: Home, device: str, *, as_json: bool) -> None:
 
     services = open_services(home)
     row, assignment = services.devices.get(device)
+    activation = services.devices.activation_of(device)
     detail = DeviceDetail(
         device=_view(row, services.clock.wall(), services.identity.expiries()),
         desired=_assignment_view(assignment) if assignment else None,
         reported=row.reported,
         presence=row.presence,
         clone=_clone_view(services.devices.clone_of(device)),
+        activation=activation_view(activation),
+        shadow=activation.shadow,
     )
     if as_json:
         print_json(detail)
@@ -194,6 +207,9 @@ def _print_detail(detail: DeviceDetail) -> None:
             ("model", view.sha256 or "-"),
             ("previous", (reported.previous if reported else 0) or "-"),
             ("phase", view.phase or "-"),
+            ("activation", activation_text(detail.activation)),
+            ("shadow", shadow_text(detail.shadow)),
+            ("quarantined", held_text(reported)),
             ("certificate", _certificate_text(view.certificate_ends_at, time.time())),
             ("twice", _clone_text(detail.clone)),
             (

@@ -88,6 +88,11 @@ def rollouts() -> None:
     default="",
     help="Cumulative shares of the fleet, e.g. 0.25,0.5,1.0.",
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also to devices on which it, or too much lately, failed.",
+)
 @click.option("--wait", is_flag=True, help="Wait for its end, as `watch` does.")
 @timeout_option
 @json_option
@@ -98,12 +103,13 @@ def start_command(  # noqa: PLR0913 - one argument an option
     stages: str,
     timeout_s: float,
     *,
+    force: bool,
     wait: bool,
     as_json: bool,
 ) -> None:
     """Roll RELEASE out in stages; `hub serve` does the work."""
     service = _service(home)
-    rollout = service.start(release, stages=_shares(stages))
+    rollout = service.start(release, stages=_shares(stages), forced=force)
     if wait:
         click.echo(f"rollout {rollout}", err=True)
         _watch(service, rollout, timeout_s, as_json=as_json)

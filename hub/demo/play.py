@@ -47,6 +47,8 @@ cooldown_s = 600.0
 [rollout]
 stages = [0.25, 0.5, 1.0]
 soak_s = 2.0
+shadow_ratio = 1.0
+shadow_min_samples = 10
 """
 _TITLES = ("Set the stage", *(act.title for act in ACTS), "Count the records")
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from msgspec import UNSET
 from sqlalchemy import Connection, Engine
 
 from edge_agent.base.clock import Clock
@@ -31,10 +32,12 @@ from edge_agent.wire.topics import Leaf
 from hub.config import HubConfig
 from hub.devices.inbox import Inbox
 from hub.devices.resign import EnvelopeSigner, is_current, resign
+from hub.devices.terms import PLAIN, Terms
 from hub.errors import NotFoundError
 from hub.storage import clones
 from hub.storage import devices as store
 from hub.storage import releases as release_store
+from hub.storage.activations import Activation, last_activation
 from hub.storage.clones import CloneRow
 from hub.storage.db import transaction
 from hub.storage.devices import AssignmentRow, CommandRow, DeviceRow
@@ -115,7 +118,12 @@ class DeviceService:
             return self.assign_in(conn, device, release, rollout)
 
     def assign_in(
-        self, conn: Connection, device: str, release: int, rollout: str
+        self,
+        conn: Connection,
+        device: str,
+        release: int,
+        rollout: str,
+        terms: Terms = PLAIN,
     ) -> int:
         """Assign inside the caller's transaction; see :meth:`assign`."""
         if store.get_device(conn, device) is None:
@@ -135,6 +143,8 @@ class DeviceService:
                 min_predictions=policy.probation_min_predictions,
                 min_s=policy.probation_min_s,
             ),
+            shadow=terms.shadow or UNSET,
+            forced=terms.forced or UNSET,
         )
         envelope = seal(Purpose.ASSIGNMENT, codec.encode(assignment), self._signer.sign)
         store.put_assignment(
@@ -268,6 +278,11 @@ class DeviceService:
             count = resign(conn, self._signer, self._clock.wall())
         if count:
             log.info(DESIRED_RESIGNED, extra={"messages": count})
+
+    def activation_of(self, device: str) -> Activation:
+        """Return what a device said last of its activations."""
+        with self._engine.connect() as conn:
+            return last_activation(conn, device)
 
     def _flush_tuf(
         self,

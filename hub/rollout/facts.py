@@ -6,10 +6,11 @@ and labels of the candidate only since then. Called by :mod:`hub.rollout.service
 
 from collections import Counter
 
+from msgspec import UNSET
 from sqlalchemy import Connection, select
 
 from edge_agent.wire.batch import decode_record
-from edge_agent.wire.records import UpdateRecord
+from edge_agent.wire.records import ShadowSummary, UpdateRecord
 from hub.rollout.judge import DeviceFacts, LabelCell
 from hub.rollout.machine import RolloutFacts
 from hub.storage import devices as device_store
@@ -23,7 +24,9 @@ _RECENT_LABELS = 200
 """How many of a device's newest labels tell how good the incumbent is there."""
 
 
-def gather(conn: Connection, row: RolloutRow, abort_reason: str = "") -> RolloutFacts:
+def gather(
+    conn: Connection, row: RolloutRow, now: float, abort_reason: str = ""
+) -> RolloutFacts:
     """Read everything that the next decision about a rollout may depend on."""
     release = release_store.get_release(conn, row.release)
     given = store.rollout_devices(conn, row.id)
@@ -39,7 +42,7 @@ def gather(conn: Connection, row: RolloutRow, abort_reason: str = "") -> Rollout
         signed=release is not None and release.state == release_store.PUBLISHED,
         plan=row.plan,
         devices=[
-            _device_facts(conn, known[name], stage, given.get(name), row.release)
+            _device_facts(conn, known[name], stage, given.get(name), row, now)
             for name, stage in row.plan.devices.items()
             if name in known
         ],
@@ -52,30 +55,53 @@ def gather(conn: Connection, row: RolloutRow, abort_reason: str = "") -> Rollout
     )
 
 
-def _device_facts(
+def is_boxed(device: DeviceRow, now: float) -> bool:
+    """Tell whether a device says that it takes up nothing new for now."""
+    until = device.reported.penalty_until if device.reported else UNSET
+    return until is not UNSET and now < until
+
+
+def has_failed(device: DeviceRow, release: int) -> bool:
+    """Tell whether a device says that a release failed there."""
+    return device.reported is not None and release in device.reported.quarantined
+
+
+def _device_facts(  # noqa: PLR0913, PLR0917 - rows of four tables
     conn: Connection,
     device: DeviceRow,
     stage: int,
     given: RolloutDeviceRow | None,
-    candidate: int,
+    row: RolloutRow,
+    now: float,
 ) -> DeviceFacts:
     reported = device.reported
     updates = _updates(conn, given) if given else []
     ended = next((update for update in reversed(updates) if update.outcome), None)
+    reported_seq = reported.assignment_seq if reported else 0
+    assigned_seq = given.assigned_seq if given else 0
+    # What a forced assignment overrides is still reported until it is taken up.
+    stale = row.plan.forced and reported_seq < assigned_seq
     return DeviceFacts(
         device=device.id,
         stage=given.stage if given else stage,
         online=device.online,
-        assigned_seq=given.assigned_seq if given else 0,
+        assigned_seq=assigned_seq,
         release=device.release,
         phase=reported.phase if reported else "",
-        reported_seq=reported.assignment_seq if reported else 0,
-        quarantined=reported is not None and candidate in reported.quarantined,
+        reported_seq=reported_seq,
+        quarantined=has_failed(device, row.release) and not stale,
+        boxed=is_boxed(device, now) and not row.plan.forced,
         heard=bool(updates),
         outcome=ended.outcome if ended else "",
         code=ended.code if ended else "",
         detail=ended.detail if ended else "",
+        shadow=_shadow(updates),
     )
+
+
+def _shadow(updates: list[UpdateRecord]) -> ShadowSummary | None:
+    found = [update.shadow for update in updates if update.shadow is not UNSET]
+    return found[-1] if found else None
 
 
 def _updates(conn: Connection, given: RolloutDeviceRow) -> list[UpdateRecord]:

@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from edge_agent.wire.records import ShadowSummary
+from hub.rollout.pairs import Agreement, score_pairs
 from hub.rollout.plan import Plan
 
 _Z = 1.645
@@ -59,7 +61,8 @@ class DeviceFacts:
 
     ``release``, ``phase`` and ``reported_seq`` are the reported twin; ``outcome``,
     ``code`` and ``detail`` are of its newest update record for the assignment
-    ``assigned_seq`` (0: not assigned yet).
+    ``assigned_seq`` (0: not assigned yet), ``shadow`` of the one that has it.
+    ``boxed``: too much failed there lately, so it takes up nothing new for now.
     """
 
     device: str
@@ -70,10 +73,12 @@ class DeviceFacts:
     phase: str = ""
     reported_seq: int = 0
     quarantined: bool = False
+    boxed: bool = False
     heard: bool = False
     outcome: str = ""
     code: str = ""
     detail: str = ""
+    shadow: ShadowSummary | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +104,7 @@ class Verdict:
     reason: str
     counts: dict[str, int]
     comparison: Comparison
+    agreement: Agreement = Agreement()
 
 
 def outcome_of(facts: DeviceFacts, candidate: int) -> Outcome:
@@ -111,9 +117,11 @@ def outcome_of(facts: DeviceFacts, candidate: int) -> Outcome:
     settled = facts.phase == "IDLE" and facts.reported_seq >= facts.assigned_seq
     if runs_it and (facts.outcome == "committed" or settled):
         return Outcome.OK
+    reached = facts.heard or facts.reported_seq >= facts.assigned_seq
+    if facts.boxed and not reached:
+        return Outcome.UNREACHED
     if facts.online:
         return Outcome.PENDING
-    reached = facts.heard or facts.reported_seq >= facts.assigned_seq
     return Outcome.SILENT if reached else Outcome.UNREACHED
 
 
@@ -163,10 +171,15 @@ def judge(
         for outcome in Outcome
     }
     comparison = compare(cells)
+    agreement = score_pairs(facts.shadow for facts in staged if facts.shadow)
 
     def verdict(decision: Decision, reason: str) -> Verdict:
         return Verdict(
-            decision=decision, reason=reason, counts=counts, comparison=comparison
+            decision=decision,
+            reason=reason,
+            counts=counts,
+            comparison=comparison,
+            agreement=agreement,
         )
 
     # Past the deadline, silence is a failure beyond the control group's own, and
@@ -182,11 +195,27 @@ def judge(
             f"{failures} of {len(staged)} devices failed, "
             f"{plan.max_failures} allowed: {names or 'silent after activation'}",
         )
+    if loss := _sure_loss(agreement, comparison, plan):
+        return verdict(Decision.ABORT, loss)
+    decision, reason = _promotion(counts, waiting, cells, comparison, plan)
+    if decision is Decision.PROMOTE and agreement.devices:
+        if agreement.exceeds(plan.shadow_disagreement_max):
+            return verdict(Decision.HOLD, f"not sure yet: {agreement.text}")
+        reason += f"; {agreement.text}"
+    held = sum(f.assigned_seq == 0 and (f.quarantined or f.boxed) for f in devices)
+    reason += f"; {held} held back by quarantine or penalty box" if held else ""
+    return verdict(decision, reason)
+
+
+def _sure_loss(agreement: Agreement, comparison: Comparison, plan: Plan) -> str:
+    """Say what is surely worse than the plan allows, or ""."""
+    if agreement.surely_exceeds(plan.shadow_disagreement_max):
+        return agreement.text
     if comparison.n >= plan.min_labels > 0:
         certain = comparison.drop - _Z * comparison.error
         if certain > plan.accuracy_drop_max:
-            return verdict(Decision.ABORT, _accuracy_text(comparison))
-    return verdict(*_promotion(counts, waiting, cells, comparison, plan))
+            return _accuracy_text(comparison)
+    return ""
 
 
 def _promotion(

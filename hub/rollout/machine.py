@@ -147,7 +147,9 @@ def _due(facts: RolloutFacts) -> list[str]:
     return [
         device.device
         for device in facts.devices
-        if device.assigned_seq == 0 and device.stage <= facts.stage
+        if device.assigned_seq == 0
+        and device.stage <= facts.stage
+        and (facts.plan.forced or not (device.quarantined or device.boxed))
     ]
 
 

@@ -29,7 +29,9 @@ class Plan:
     """The stages of one rollout and the limits of its gates.
 
     ``stages`` are cumulative shares of the fleet. ``devices`` gives each known device
-    its stage; devices that appear later join by :func:`joining_stage`.
+    its stage; devices that appear later join by :func:`joining_stage`. A share of
+    ``shadow_ratio`` of a device's requests is tried in shadow first (0: none).
+    ``forced`` ignores quarantines and penalty boxes.
     """
 
     stages: tuple[float, ...]
@@ -39,6 +41,11 @@ class Plan:
     accuracy_drop_max: float
     soak_s: float
     stage_deadline_s: float
+    shadow_ratio: float = 0.0
+    shadow_min_samples: int = 1
+    shadow_deadline_s: float = 0.0
+    shadow_disagreement_max: float = 1.0
+    forced: bool = False
 
     @property
     def last_stage(self) -> int:

@@ -9,7 +9,6 @@ loses nothing. Called by the ticker thread and the command line.
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import msgspec
 from sqlalchemy import Connection, Engine
@@ -17,7 +16,8 @@ from sqlalchemy import Connection, Engine
 from edge_agent.base.clock import Clock
 from hub.config import RolloutConfig
 from hub.errors import ConflictError, NotFoundError, RefusedError
-from hub.rollout.facts import gather
+from hub.rollout.assigner import Assigner, terms_of
+from hub.rollout.facts import gather, has_failed, is_boxed
 from hub.rollout.machine import RolloutFacts, Step, step
 from hub.rollout.plan import Plan, Target, joining_stage, stage_devices
 from hub.rollout.states import BACKWARD, CLOSED, TRANSITIONS, Event, State
@@ -37,20 +37,6 @@ _MAX_STEPS = 16
 """Steps of one rollout in one tick; a path through all states is shorter."""
 
 
-class Assigner(Protocol):
-    """What rollouts need of :class:`hub.devices.service.DeviceService`."""
-
-    def assign_in(
-        self, conn: Connection, device: str, release: int, rollout: str
-    ) -> int:
-        """Assign a release inside the caller's transaction and return its seq."""
-        ...
-
-    def withdraw_in(self, conn: Connection, device: str, rollout: str) -> int:
-        """Take a device's assignment back and return the seq of that."""
-        ...
-
-
 class RolloutService:
     """Starts, steps and shows rollouts."""
 
@@ -63,8 +49,16 @@ class RolloutService:
         self._clock = clock
         self._assigner = assigner
 
-    def start(self, release: int, *, stages: Sequence[float] = ()) -> str:
+    def start(
+        self, release: int, *, stages: Sequence[float] = (), forced: bool = False
+    ) -> str:
         """Start a rollout of a release and return its id; an open one is superseded.
+
+        Args:
+            release: What to roll out.
+            stages: Cumulative shares of the fleet; by default those of the settings.
+            forced: Whether devices on which it failed before, or too much did lately,
+                get it too.
 
         Raises:
             NotFoundError: There is no such release (``HUB-RELEASE-010``).
@@ -98,7 +92,7 @@ class RolloutService:
                     incumbent=incumbent,
                     state=State.DRAFT,
                     stage=0,
-                    plan=self._plan(conn, rollout, shares),
+                    plan=replace(self._plan(conn, rollout, shares), forced=forced),
                     reason="",
                     created_at=now,
                     updated_at=now,
@@ -118,8 +112,9 @@ class RolloutService:
             row = _get(conn, rollout)
             if row.state in CLOSED | BACKWARD:
                 raise ConflictError("HUB-ROLLOUT-004", f"{rollout} is {row.state}")
-            facts = gather(conn, row, abort_reason=reason)
-            self._apply(conn, row, facts, step(facts, self._clock.wall()))
+            now = self._clock.wall()
+            facts = gather(conn, row, now, abort_reason=reason)
+            self._apply(conn, row, facts, step(facts, now))
 
     def tick(self) -> None:
         """Step every open rollout as far as it goes now, then converge the rest."""
@@ -166,7 +161,8 @@ class RolloutService:
         """Make one step; tell whether anything changed."""
         with self._engine.connect() as conn:
             row = _get(conn, rollout)
-            decided = step(gather(conn, row), self._clock.wall())
+            now = self._clock.wall()
+            decided = step(gather(conn, row, now), now)
             joined = self._joined(conn, row)
             if not joined and not _is_news(conn, row, decided):
                 return False
@@ -178,8 +174,9 @@ class RolloutService:
                 plan = replace(row.plan, devices={**row.plan.devices, **joined})
                 store.store_plan(conn, rollout, plan)
                 row = _get(conn, rollout)
-            facts = gather(conn, row)
-            self._apply(conn, row, facts, step(facts, self._clock.wall()))
+            now = self._clock.wall()
+            facts = gather(conn, row, now)
+            self._apply(conn, row, facts, step(facts, now))
         return True
 
     def _apply(
@@ -187,7 +184,9 @@ class RolloutService:
     ) -> None:
         now = self._clock.wall()
         for device in decided.assign:
-            seq = self._assigner.assign_in(conn, device, row.release, row.id)
+            seq = self._assigner.assign_in(
+                conn, device, row.release, row.id, terms_of(row.plan)
+            )
             store.insert_rollout_device(
                 conn,
                 RolloutDeviceRow(
@@ -242,6 +241,10 @@ class RolloutService:
             accuracy_drop_max=config.accuracy_drop_max,
             soak_s=config.soak_s,
             stage_deadline_s=config.stage_deadline_s,
+            shadow_ratio=config.shadow_ratio,
+            shadow_min_samples=config.shadow_min_samples,
+            shadow_deadline_s=config.shadow_deadline_s,
+            shadow_disagreement_max=config.shadow_disagreement_max,
         )
 
     def _joined(self, conn: Connection, row: RolloutRow) -> dict[str, int]:
@@ -268,7 +271,7 @@ class RolloutService:
                     cure=f"wait for it: `hub rollouts watch {row.id}`",
                     retryable=True,
                 )
-            facts = gather(conn, row)
+            facts = gather(conn, row, self._clock.wall())
             decided = Step(
                 event=Event.SUPERSEDED,
                 state=TRANSITIONS[row.state, Event.SUPERSEDED],
@@ -288,7 +291,9 @@ class RolloutService:
                 return
         with transaction(self._engine) as conn:
             for device, row in self._astray(conn):
-                self._assigner.assign_in(conn, device, row.release, row.id)
+                self._assigner.assign_in(
+                    conn, device, row.release, row.id, terms_of(row.plan)
+                )
                 log.info(
                     ROLLOUT_CONVERGE, extra={"device": device, "release": row.release}
                 )
@@ -298,11 +303,16 @@ class RolloutService:
         if current is None or store.open_rollouts(conn):
             return []
         assigned = device_store.list_assignments(conn)
+        now = self._clock.wall()
         return [
             (device.id, current)
             for device in device_store.list_devices(conn)
-            if device.id not in assigned
-            or assigned[device.id].release != current.release
+            if (
+                device.id not in assigned
+                or assigned[device.id].release != current.release
+            )
+            and not is_boxed(device, now)
+            and not has_failed(device, current.release)
         ]
 
 
