@@ -17,6 +17,7 @@ DISAGREES = "AGENT-UPDATE-071"
 SLOWER = "AGENT-UPDATE-072"
 STUCK = "AGENT-UPDATE-073"
 NOT_RUNNING = "AGENT-UPDATE-074"
+UNSURE = "AGENT-UPDATE-075"
 
 STUCK_S = 5.0
 """A single inference that takes longer never ends."""
@@ -75,6 +76,12 @@ def _compare(summary: ShadowSummary, policy: ShadowPolicy) -> Judgement | None:
             DISAGREES,
             f"{summary.disagreement_ratio:.1%} of {summary.n} samples get another"
             f" class, limit {policy.disagreement_max:.1%}",
+        )
+    if -summary.confidence_shift > policy.confidence_drop_max:
+        return _breach(
+            UNSURE,
+            f"mean confidence is {-summary.confidence_shift:.2f} below that of the"
+            f" active release, limit {policy.confidence_drop_max:g}",
         )
     if summary.latency_ratio > policy.latency_ratio_max:
         return _breach(

@@ -101,8 +101,9 @@ class ShadowPolicy(Message, frozen=True, kw_only=True):
 
     ``sample_ratio`` of the requests are given to both. Limits hold from
     ``min_samples`` pairs on: ``disagreement_max`` bounds the share of other classes
-    (1: any; a release that repairs drift rightly disagrees), ``latency_ratio_max``
-    median against median on the same samples. A device that is too quiet for that
+    (1: any; a release that repairs drift rightly disagrees), ``confidence_drop_max``
+    how far mean confidence may be below the active release's, ``latency_ratio_max``
+    median against median, all on the same samples. A device that is too quiet for that
     goes on at ``deadline_s``.
     """
 
@@ -112,6 +113,7 @@ class ShadowPolicy(Message, frozen=True, kw_only=True):
     deadline_s: Seconds = 300.0
     error_ratio_max: Ratio = 0.02
     disagreement_max: Ratio = 1.0
+    confidence_drop_max: Ratio = 0.3
     latency_ratio_max: Annotated[float, Meta(ge=1, le=1000)] = 5.0
 
 

@@ -12,6 +12,7 @@ from edge_agent.update.shadow import (
     SLOWER,
     STUCK,
     STUCK_S,
+    UNSURE,
     ShadowState,
     decide,
 )
@@ -55,6 +56,7 @@ def test_more_is_waited_for(now: ShadowState, elapsed_s: float) -> None:
         (state(replace(GOOD, n=0, errors=20)), ERRORS),
         (state(replace(GOOD, disagreement_ratio=0.31)), DISAGREES),
         (state(replace(GOOD, latency_ratio=5.1)), SLOWER),
+        (state(replace(GOOD, confidence_shift=-0.31)), UNSURE),
         (state(busy_s=STUCK_S + 1), STUCK),
         (ShadowState(summary=GOOD, busy_s=LOADING_S + 1), STUCK),
         (ShadowState(summary=GOOD, problem="AGENT-MODEL-001"), NOT_RUNNING),
