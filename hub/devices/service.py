@@ -256,6 +256,11 @@ class DeviceService:
         with self._engine.connect() as conn:
             return clones.get_clone(conn, device)
 
+    def activation_of(self, device: str) -> Activation:
+        """Return what a device said last of its activations."""
+        with self._engine.connect() as conn:
+            return last_activation(conn, device)
+
     def _unpublished(self) -> tuple[list[AssignmentRow], list[CommandRow]]:
         """Return what the broker does not have yet, all under the present key."""
         keyid = self._signer.keyid()
@@ -278,11 +283,6 @@ class DeviceService:
             count = resign(conn, self._signer, self._clock.wall())
         if count:
             log.info(DESIRED_RESIGNED, extra={"messages": count})
-
-    def activation_of(self, device: str) -> Activation:
-        """Return what a device said last of its activations."""
-        with self._engine.connect() as conn:
-            return last_activation(conn, device)
 
     def _flush_tuf(
         self,
