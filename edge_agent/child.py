@@ -1,9 +1,10 @@
 """The inference worker as the supervisor sees it: a child process and its answers.
 
 The child is started again within a second of its death, more slowly when it keeps
-dying. Two deaths within ``CRASH_WINDOW_S`` of loading a release, or while that runs in
-shadow, are a crash loop: the owner is told *before* the next start, and which release
-it is, so that it can put the previous one back.
+dying. Two deaths while a release is on trial, or within ``CRASH_WINDOW_S`` of that, are
+a crash loop: the owner is told *before* the next start, and which release it is, so
+that it can put the previous one back. A child that hangs is killed by who finds out,
+and counts as dead since it was last known to live.
 The child ends when its standard input closes, so it never outlives the supervisor.
 """
 
@@ -33,11 +34,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """How a child ended: its exit status, and what was hung if it was killed for it."""
+
+    status: int
+    hung: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildHooks:
     """Whom the child's watcher tells, on its own thread."""
 
-    on_death: Callable[[int], None]
-    """The child died by itself, with this exit status."""
+    on_death: Callable[[Death], None]
+    """The child died by itself, or was killed because it hung."""
     on_crash_loop: Callable[[int], None]
     """It died twice since it loaded this release; returns when that is dealt with."""
 
@@ -59,7 +68,9 @@ class WorkerChild:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._blamed = (0, 0.0)
+        self._started = clock.mono()
+        self._hung: tuple[str, float] | None = None
+        self._blamed = 0
         self._blame_until = 0.0
         self._deaths_since = 0
         self.restarts = 0
@@ -67,23 +78,31 @@ class WorkerChild:
     @property
     def pid(self) -> int:
         """Process id of the present child (0: none)."""
-        process = self._process
-        return process.pid if process is not None else 0
+        return self.present[0]
+
+    @property
+    def present(self) -> tuple[int, float]:
+        """Process id of the present child (0: none), and when it was started."""
+        with self._lock:
+            process = self._process
+            return (process.pid if process is not None else 0), self._started
 
     def follow(self, slots: Slots) -> None:
         """Count deaths from now on as those of the release that is being tried."""
-        phase, blamed = slots.phase, self._blamed
-        if phase == Phase.SHADOW:
-            blamed = (slots.candidate, math.inf)
-        elif phase in {Phase.ACTIVATE, Phase.PROBATION, Phase.ROLLBACK}:
-            blamed = (slots.active, CRASH_WINDOW_S)
-        elif blamed[1] == math.inf:  # Nothing runs in shadow any more.
-            blamed = (0, 0.0)
+        after = self._clock.mono() + CRASH_WINDOW_S
         with self._lock:
+            blamed, until = self._blamed, self._blame_until
+            if slots.phase == Phase.SHADOW:
+                blamed, until = slots.candidate, math.inf
+            elif slots.phase in {Phase.ACTIVATE, Phase.PROBATION}:
+                blamed, until = slots.active, math.inf
+            elif slots.phase == Phase.ROLLBACK and blamed != slots.active:
+                blamed, until = slots.active, after
+            elif until == math.inf:  # The trial is over: of what serves, or of none.
+                blamed, until = (blamed, after) if blamed == slots.active else (0, 0.0)
             if blamed != self._blamed:
-                self._blamed = blamed
-                self._blame_until = self._clock.mono() + blamed[1]
                 self._deaths_since = 0
+            self._blamed, self._blame_until = blamed, until
 
     def run(self) -> None:
         """Keep a child running until :meth:`stop`."""
@@ -115,6 +134,21 @@ class WorkerChild:
             process.kill()
             process.wait()
 
+    def kill_hung(self, pid: int, what: str, alive_at: float) -> None:
+        """End a child that hangs, unless it has ended by itself.
+
+        Args:
+            pid: Which child is meant.
+            what: What hangs.
+            alive_at: Monotonic time when it was last known to live.
+        """
+        with self._lock:
+            process = self._process
+            if process is None or process.pid != pid or process.poll() is not None:
+                return
+            self._hung = (what, alive_at)
+            process.kill()
+
     def _start(self) -> subprocess.Popen[bytes]:
         with self._lock:
             # A pipe that is never written to: its end tells the child that we died.
@@ -125,6 +159,7 @@ class WorkerChild:
                 stdout=subprocess.DEVNULL,
                 process_group=0,
             )
+            self._started = self._clock.mono()
             if self._stop.is_set():
                 self._process.terminate()
         log.info(WORKER_STARTED, extra={"pid": self._process.pid})
@@ -136,10 +171,12 @@ class WorkerChild:
         with self._lock:
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.close()
-            soon = self._clock.mono() < self._blame_until
+            hung, died_at = self._hung or ("", self._clock.mono())
+            self._hung = None
+            soon = died_at < self._blame_until
             self._deaths_since += soon
             looping = soon and self._deaths_since >= CRASH_DEATHS
-            blamed, _ = self._blamed
-        self._hooks.on_death(status)
+            blamed = self._blamed
+        self._hooks.on_death(Death(status=status, hung=hung))
         if looping:
             self._hooks.on_crash_loop(blamed)

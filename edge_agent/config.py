@@ -12,6 +12,7 @@ from edge_agent.base.settings import read_settings
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import DeviceId, Labels, Name, Strict
 
+MIN_WORKER_BYTES = 160 << 20
 CA_FILE, CERT_FILE = "ca.pem", "device.pem"
 
 Bytes = Annotated[int, Meta(ge=4096)]
@@ -142,6 +143,25 @@ class HealthConfig(Strict, frozen=True, kw_only=True):
     period_s: Positive = 30.0
 
 
+class WorkerConfig(Strict, frozen=True, kw_only=True):
+    """Bounds of the inference process.
+
+    ``memory_bytes`` is what it may map to write to (models, buffers, stacks; 0: no
+    limit): beyond it a request fails, or the worker does, and nothing else.
+    ``watchdog_s`` is the time between two inferences that the supervisor asks for.
+    """
+
+    memory_bytes: Annotated[int, Meta(ge=0)] = 1 << 30
+    watchdog_s: Positive = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse a limit under which no worker can start."""
+        if 0 < self.memory_bytes < MIN_WORKER_BYTES:
+            raise ValueError(
+                f"worker.memory_bytes: below {MIN_WORKER_BYTES} no worker can start"
+            )
+
+
 class AgentConfig(Strict, frozen=True, kw_only=True):
     """The whole of ``agent.toml``."""
 
@@ -154,6 +174,7 @@ class AgentConfig(Strict, frozen=True, kw_only=True):
     consent: ConsentConfig | None = None
     source: SourceConfig = SourceConfig()
     health: HealthConfig = HealthConfig()
+    worker: WorkerConfig = WorkerConfig()
     fallback: str = ""
     """Label to answer when no model can (``served_by: rule``). Empty: an error."""
 

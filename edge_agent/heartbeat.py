@@ -26,6 +26,7 @@ from edge_agent.wire.topics import Lane
 
 SOCKET_FILE = "agent.sock"
 ASK_S = 2.0
+CHECK_S = 3.0
 RELOAD_S = 30.0
 _PAGE_FIELD = 1
 
@@ -65,6 +66,14 @@ class WorkerPort:
         reply = self.stats()
         before = figures_of(reply.before) if reply.before.predictions else None
         return WorkerFigures(now=figures_of(reply), before=before)
+
+    def check(self) -> None:
+        """Have the worker infer a sample that is nobody's.
+
+        Raises:
+            AgentError: It does not answer, or a model hangs or fails.
+        """
+        self._client(CHECK_S).check()
 
     def shadow(self) -> ShadowState:
         """Return how the release in shadow does.

@@ -7,8 +7,8 @@ Without a broker it goes on and says so once. A thread that dies takes the proce
 down with exit code 1: whoever started it starts it again.
 
 Threads: ``main`` (heartbeat), ``link`` (connecting), ``relay`` (sending, receiving),
-``update`` (activations, commands), ``worker`` (watching the child), ``identity``
-(renewing the certificate), ``disk`` (syncing the write-ahead log).
+``update`` (activations, commands), ``worker`` and ``watchdog`` (watching the child),
+``identity`` (renewing the certificate), ``disk`` (syncing the write-ahead log).
 """
 
 import contextlib
@@ -16,7 +16,6 @@ import logging
 import queue
 import secrets
 import signal
-import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from msgspec import UNSET
 
 from edge_agent.base.clock import SystemClock
 from edge_agent.base.exit_codes import ExitCode
-from edge_agent.child import ChildHooks, WorkerChild, worker_command
+from edge_agent.child import ChildHooks, Death, WorkerChild, worker_command
 from edge_agent.config import AgentConfig, BrokerConfig, place_tls
 from edge_agent.enrol import renew
 from edge_agent.errors import AgentError, StoreError, WorkerError
@@ -35,21 +34,14 @@ from edge_agent.link.blocks import BlockLink
 from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.session import Delivery, LinkSession, SessionPorts
 from edge_agent.link.twin import CommandReceived, Desired, Twin
+from edge_agent.opening import open_database, read_root
 from edge_agent.openssl import read_certificate
 from edge_agent.renewal import Renewal, RenewalPorts
-from edge_agent.store.db import (
-    DAMAGED,
-    DB_FILE,
-    mapped_errors,
-    mark_told,
-    open_or_set_aside,
-    transaction,
-    untold_asides,
-)
+from edge_agent.store.db import DB_FILE
 from edge_agent.store.flush import LogFlusher
 from edge_agent.store.lock import take_lock
-from edge_agent.store.outbox import Outbox, insert_records
-from edge_agent.store.slots import Slots, SlotStore
+from edge_agent.store.outbox import Outbox
+from edge_agent.store.slots import Slots
 from edge_agent.store.trouble import StoreTrouble
 from edge_agent.update.service import (
     AssignmentCame,
@@ -59,12 +51,12 @@ from edge_agent.update.service import (
     UpdateService,
     UpdateSettings,
 )
+from edge_agent.watchdog import Watchdog, death_event
 from edge_agent.wire.control import Reported, TufVersions
 from edge_agent.wire.records import AnyRecord, EventRecord
 
 AGENT_STARTED = "agent.started"
 AGENT_STOPPED = "agent.stopped"
-DATABASE_SET_ASIDE = "store.set_aside"
 THREAD_DIED = "thread.died"
 
 MAIN_POLL_S = 0.25
@@ -107,32 +99,23 @@ class Supervisor:
         )
         self._blocks = BlockLink(config.device.id, self._link)
         self._lock = take_lock(self._state_dir)
-        self._slots = self._open_database()
+        self._slots = open_database(
+            self._database, self._boot, config.outbox, self._clock
+        )
         self._worker = WorkerPort(self._state_dir / SOCKET_FILE)
         self._session = LinkSession(
             config, self._link, self._twin, self._clock, boot=self._boot
         )
-        self._updates = UpdateService(
-            UpdateSettings(
-                device=config.device.id,
-                boot=self._boot,
-                state_dir=self._state_dir,
-                database=self._database,
-                root=root,
-                ca=Path(broker.tls.ca) if broker.tls.enabled else None,
-                outbox=config.outbox,
-            ),
-            UpdatePorts(
-                worker=self._worker,
-                carry_out=self._worker.carry_out,
-                on_change=self._on_change,
-                blocks=self._blocks,
-            ),
-            self._clock,
-        )
+        self._updates = self._make_updates(root, broker)
         self._renewal = self._make_renewal(path, broker)
         hooks = ChildHooks(on_death=self._on_death, on_crash_loop=self._on_crash_loop)
         self._child = WorkerChild(worker_command(path, self._boot), self._clock, hooks)
+        self._watchdog = Watchdog(
+            self._child,
+            self._worker.check,
+            self._clock,
+            period_s=config.worker.watchdog_s,
+        )
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit code."""
@@ -153,6 +136,7 @@ class Supervisor:
             "link": self._link.run,
             "relay": lambda: self._session.run(self._database, ports),
             "update": self._updates.run,
+            "watchdog": lambda: self._watchdog.run(self._stop),
             "worker": self._child.run,
         }
         if (renewal := self._renewal) is not None:
@@ -189,7 +173,7 @@ class Supervisor:
         death = self._twin.death(self._clock.wall())
         self._link.stop((self._twin.presence_topic, death))
         threads["link"].join()
-        for name in threads.keys() & {"disk", "identity"}:
+        for name in threads.keys() & {"disk", "identity", "watchdog"}:
             threads[name].join()
 
     def _beat(self) -> None:
@@ -236,6 +220,24 @@ class Supervisor:
             dropped = self._worker.stats().records_dropped
         outbox.append([trouble.report(dropped)])
         trouble.over()
+
+    def _make_updates(self, root: bytes, broker: BrokerConfig) -> UpdateService:
+        settings = UpdateSettings(
+            device=self._config.device.id,
+            boot=self._boot,
+            state_dir=self._state_dir,
+            database=self._database,
+            root=root,
+            ca=Path(broker.tls.ca) if broker.tls.enabled else None,
+            outbox=self._config.outbox,
+        )
+        ports = UpdatePorts(
+            worker=self._worker,
+            carry_out=self._worker.carry_out,
+            on_change=self._on_change,
+            blocks=self._blocks,
+        )
+        return UpdateService(settings, ports, self._clock)
 
     def _make_renewal(self, config_path: Path, broker: BrokerConfig) -> Renewal | None:
         if not broker.tls.enabled or broker.tls.key:
@@ -301,70 +303,14 @@ class Supervisor:
         self._child.follow(slots)
         self._session.report_soon()
 
-    def _on_death(self, status: int) -> None:
+    def _on_death(self, death: Death) -> None:
         self._worker.forget()
         self._session.report_soon()
         self._events.put(
-            EventRecord(
-                at=self._clock.wall(),
-                code="AGENT-WORKER-002",
-                severity="warning",
-                text=f"the inference worker died (status {status}) and is restarted",
-                facts={"restarts": str(self._child.restarts)},
-            )
+            death_event(death, self._clock.wall(), restarts=self._child.restarts)
         )
 
     def _on_crash_loop(self, release: int) -> None:
         message = CrashLoop(release=release)
         self._updates.offer(message)
         message.done.wait(CRASH_WAIT_S)
-
-    def _open_database(self) -> Slots:
-        """Open, migrate or set aside the database; return the slot row."""
-        conn, _ = open_or_set_aside(self._database, int(self._clock.wall()))
-        try:
-            self._tell_asides(conn)
-        finally:
-            conn.close()
-        store = SlotStore(self._database, self._boot, self._config.outbox)
-        try:
-            return store.read_or_restore()
-        finally:
-            store.close()
-
-    def _tell_asides(self, conn: sqlite3.Connection) -> None:
-        """Report databases that were set aside; the report cannot be lost any more."""
-        asides = untold_asides(conn, self._database)
-        if not asides:
-            return
-        events = [
-            EventRecord(
-                at=self._clock.wall(),
-                code=DAMAGED,
-                severity="critical",
-                text=f"the database was damaged and set aside as {aside.name};"
-                " records that were not sent yet are in that file only",
-            )
-            for aside in asides
-        ]
-        with mapped_errors(self._database), transaction(conn, durable=True):
-            insert_records(conn, self._boot, self._config.outbox, events)
-            mark_told(conn, asides)
-        for aside in asides:
-            log.error(DATABASE_SET_ASIDE, extra={"moved_to": str(aside)})
-
-
-def read_root(path: Path) -> bytes:
-    """Read the provisioned root of trust.
-
-    Raises:
-        AgentError: It cannot be read (AGENT-TRUST-001).
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise AgentError(
-            "AGENT-TRUST-001",
-            f"the root of trust cannot be read: {error}",
-            cure="copy the hub's root.json to the device and set trust.root to it",
-        ) from error

@@ -22,6 +22,11 @@ from pathlib import Path
 
 from edge_agent.base.clock import Clock, SystemClock
 from edge_agent.base.exit_codes import ExitCode, ShoalError
+from edge_agent.base.limits import (
+    STACK_BYTES,
+    go_first_when_memory_ends,
+    limit_memory,
+)
 from edge_agent.base.log import set_up_logging
 from edge_agent.config import AgentConfig, read_agent_config
 from edge_agent.engine import Engine
@@ -208,6 +213,9 @@ def main(argv: list[str]) -> int:
     set_up_logging()
     try:
         config = read_agent_config(options.config)
+        go_first_when_memory_ends()
+        limit_memory(config.worker.memory_bytes)
+        threading.stack_size(STACK_BYTES)
         return Worker(config, options.config, options.boot, SystemClock()).run()
     except ShoalError as error:
         sys.stderr.write(f"{error}\n")

@@ -1,8 +1,9 @@
 """What the worker answers to each request of the local API."""
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,17 @@ from edge_agent.base.clock import Clock
 from edge_agent.errors import WorkerError
 from edge_agent.pipeline.figures import Figures
 from edge_agent.pipeline.loading import SlotLoader, close_unused
+from edge_agent.pipeline.owner import HUNG
 from edge_agent.pipeline.path import SamplePath
 from edge_agent.pipeline.recent import Entry
+from edge_agent.pipeline.selfcheck import check_ladder
 from edge_agent.pipeline.shadow import Beside
 from edge_agent.runtime.litert import installed_runtime
 from edge_agent.serve import protocol as p
 from edge_agent.store.slots import Slots, SlotStore
 
 SHADOW_PHASE = "SHADOW"
+RELOAD_HUNG_S = 20.0
 STATM = Path("/proc/self/statm")
 
 
@@ -55,6 +59,7 @@ class WorkerApi:
         self._clock = clock
         self._started = clock.mono()
         self._reloading = threading.Lock()
+        self._reload_since: float | None = None
         self._problem = ""
 
     def handle(self, request: p.Request, data: bytes) -> p.Reply:
@@ -76,11 +81,13 @@ class WorkerApi:
                 return self._status()
             case p.Shadow():
                 return self._shadow()
-            case p.Reload() | p.Feedback() | p.Collect():
+            case p.Reload() | p.Check() | p.Feedback() | p.Collect():
                 return self._change(request)
 
-    def _change(self, request: p.Reload | p.Feedback | p.Collect) -> p.Reply:
+    def _change(self, request: p.Reload | p.Check | p.Feedback | p.Collect) -> p.Reply:
         match request:
+            case p.Check():
+                self._check()
             case p.Reload():
                 self.reload()
                 return self._status()
@@ -96,7 +103,7 @@ class WorkerApi:
         Raises:
             StoreError: The row cannot be read; nothing changed.
         """
-        with self._reloading:
+        with self._reloading, self._noting_time():
             slots_store = SlotStore(self._facts.database)
             try:
                 slots = slots_store.read()
@@ -108,6 +115,26 @@ class WorkerApi:
             self._problem = loading.problem[:4096]
             self._path.swap(loading.ladder)
             close_unused(old, loading.ladder)
+
+    @contextlib.contextmanager
+    def _noting_time(self) -> Iterator[None]:
+        self._reload_since = self._clock.mono()
+        try:
+            yield
+        finally:
+            self._reload_since = None
+
+    def _check(self) -> None:
+        """Let every model infer a sample.
+
+        Raises:
+            ModelError: The active model fails.
+            WorkerError: A model hangs, or the loading of one does.
+        """
+        since = self._reload_since
+        if since is not None and self._clock.mono() - since > RELOAD_HUNG_S:
+            raise WorkerError(HUNG, f"a release has been loading for {RELOAD_HUNG_S} s")
+        check_ladder(self._path.ladder)
 
     def _collect(self, request: p.Collect) -> None:
         if request.max_samples and not self._path.may_collect:

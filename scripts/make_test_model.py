@@ -5,8 +5,10 @@ Usage: ``python scripts/make_test_model.py [FOLDER]`` (needs the trainer's extra
 The graph has the shape of the default task's models, with fixed weights: input
 ``(1, 100, 6)``; outputs ``probabilities`` [7], ``embedding`` [8], ``distance`` [1] and
 ``energy`` [1]. ``tiny.tflite`` is float with a signature; ``tiny-int8.tflite`` has int8
-input and output; ``tiny-plain.tflite`` is float without a signature. The same
-TensorFlow version makes the same bytes.
+input and output; ``tiny-plain.tflite`` is float without a signature.
+``spiteful.tflite`` answers like ``tiny.tflite`` and passes every self-test, but on some
+samples it loops for ever, eats memory, or kills its process (:class:`Spiteful`). The
+same TensorFlow version makes the same bytes.
 """
 
 import sys
@@ -18,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 ROWS, AXES, CLASSES, EMBEDDING = 100, 6, 7, 8
+LOOPS, HOARDS, TRAPS = 100.0, 150.0, -100.0
 
 
 class Tiny(tf.Module):  # type: ignore[misc]
@@ -51,6 +54,34 @@ class Tiny(tf.Module):  # type: ignore[misc]
         }
 
 
+class Spiteful(Tiny):
+    """Does harm according to the first value ``v`` of a sample, in native code.
+
+    Above 100 and up to 150 it loops for ever. Above 150 it takes ``v - 150`` times four
+    million bytes. Below -100 a division of integers overflows, which x86 answers with
+    SIGFPE.
+    """
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec((1, ROWS, AXES), tf.float32, "x")]
+    )
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return what Tiny returns, after the harm."""
+        value = x[0, 0, 0]
+        start = tf.where(value > HOARDS, 0.0, value)
+        (loops,) = tf.while_loop(
+            lambda left: left > LOOPS, lambda left: (tf.maximum(left, 500.0),), (start,)
+        )
+        count = tf.where(value > HOARDS, (value - HOARDS) * 1e6, 1.0)
+        hoard = tf.reduce_max(tf.tile(x[0, :1, 0], [tf.cast(count, tf.int32)]))
+        lowest = tf.cast(tf.where(value < TRAPS, -(2.0**31), value), tf.int32)
+        minus_one = tf.cast(x[0, 0, 1:2] * 1e-30, tf.int32) - 1
+        trap = tf.cast(tf.math.floormod(lowest, minus_one), tf.float32)[0]
+        outputs: dict[str, tf.Tensor] = super().serve(x)
+        spite = (loops + hoard + trap) * 1e-30
+        return outputs | {"energy": outputs["energy"] + spite}
+
+
 def _examples() -> Iterator[list[np.ndarray]]:
     rng = np.random.default_rng(11)
     for _ in range(32):
@@ -58,16 +89,23 @@ def _examples() -> Iterator[list[np.ndarray]]:
 
 
 def main(folder: Path) -> None:
-    """Write the three models into ``folder``."""
+    """Write the models into ``folder``."""
     model = Tiny()
     serve = model.serve.get_concrete_function()
+    (folder / "tiny.tflite").write_bytes(_converted(model))
+    (folder / "spiteful.tflite").write_bytes(_converted(Spiteful()))
     with TemporaryDirectory() as saved:
         tf.saved_model.save(model, saved, signatures={"serving_default": serve})
-        named = tf.lite.TFLiteConverter.from_saved_model(saved).convert()
-        (folder / "tiny.tflite").write_bytes(named)
         (folder / "tiny-int8.tflite").write_bytes(_quantized(saved))
     plain = tf.lite.TFLiteConverter.from_concrete_functions([serve], model)
     (folder / "tiny-plain.tflite").write_bytes(plain.convert())
+
+
+def _converted(model: Tiny) -> bytes:
+    serve = model.serve.get_concrete_function()
+    with TemporaryDirectory() as saved:
+        tf.saved_model.save(model, saved, signatures={"serving_default": serve})
+        return bytes(tf.lite.TFLiteConverter.from_saved_model(saved).convert())
 
 
 def _quantized(saved: str) -> bytes:

@@ -91,7 +91,7 @@ class SlotLoader:
 
     def _open(self, files: LoadedRelease) -> Predictor:
         engine = self._ports.open_engine(files)
-        trial = _trial(files.release.bundle.input)
+        trial = trial_sample(files.release.bundle.input)
         try:
             channel_values(files.reference, engine.predict(trial))
         except AgentError:
@@ -124,7 +124,7 @@ def close_unused(old: Ladder, new: Ladder) -> None:
             loaded.owner.close()
 
 
-def _trial(contract: InputContract) -> Floats:
+def trial_sample(contract: InputContract) -> Floats:
     """Return a sample that keeps the contract: zeros, or the limit nearest to zero."""
     value = min(max(0.0, contract.low), contract.high)
     return np.full(contract.tensor.shape, value, np.float32)

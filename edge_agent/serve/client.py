@@ -85,6 +85,10 @@ class Client:
         """Return figures for health and probation."""
         return self._call(p.Stats(), p.StatsReply)
 
+    def check(self) -> None:
+        """Have the worker infer a sample that is not counted, with every model."""
+        self._call(p.Check(), p.Ok)
+
     def shadow(self) -> p.ShadowReply:
         """Return how the release in shadow does."""
         return self._call(p.Shadow(), p.ShadowReply)

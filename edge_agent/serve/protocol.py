@@ -31,6 +31,7 @@ MAX_RECENT = 1000
 LENGTH = struct.Struct("!I")
 BAD_FRAME = "AGENT-API-001"
 BAD_REQUEST = "AGENT-API-002"
+TOO_MANY_CONNECTIONS = "AGENT-API-004"
 
 Long = Annotated[str, Meta(max_length=4096)]
 Dimensions = Annotated[list[Annotated[int, Meta(ge=1, le=1 << 22)]], Meta(max_length=8)]
@@ -73,6 +74,10 @@ class Stats(_Op, frozen=True, kw_only=True, tag="stats"):
     """Figures for health and probation."""
 
 
+class Check(_Op, frozen=True, kw_only=True, tag="check"):
+    """Let every loaded model really infer a sample. Answered with :class:`Ok`."""
+
+
 class Shadow(_Op, frozen=True, kw_only=True, tag="shadow"):
     """How the release in shadow does. Answered with :class:`ShadowReply`."""
 
@@ -84,7 +89,7 @@ class Collect(_Op, frozen=True, kw_only=True, tag="collect"):
     until: Instant = 0.0
 
 
-Request = Infer | Feedback | Recent | Status | Reload | Stats | Shadow | Collect
+Request = Infer | Feedback | Recent | Status | Reload | Stats | Check | Shadow | Collect
 
 
 class Prediction(_Op, frozen=True, kw_only=True, tag="prediction"):

@@ -18,6 +18,7 @@ from edge_agent.serve.listen import listen_unix
 from edge_agent.serve.protocol import (
     BAD_FRAME,
     LENGTH,
+    TOO_MANY_CONNECTIONS,
     Failure,
     Reply,
     Request,
@@ -106,7 +107,7 @@ class Server:
 
 
 _TOO_MANY = Failure(
-    code="AGENT-API-004",
+    code=TOO_MANY_CONNECTIONS,
     text=f"{MAX_CONNECTIONS} connections are open already",
     cure="close one, or send several requests over one",
     retryable=True,

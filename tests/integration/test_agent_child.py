@@ -5,23 +5,30 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_agent.base.clock import SystemClock
-from edge_agent.child import ChildHooks, WorkerChild, worker_command
+from edge_agent.base.clock import Clock, SystemClock
+from edge_agent.child import (
+    CRASH_WINDOW_S,
+    ChildHooks,
+    Death,
+    WorkerChild,
+    worker_command,
+)
 from edge_agent.store.slots import Slots
 from tests.fakes.agent_hub import wait_for
+from tests.fakes.scripted_link import FakeClock
 
 
 class Watched:
     """A child and what its hooks were told."""
 
-    def __init__(self, *code: str) -> None:
+    def __init__(self, *code: str, clock: Clock | None = None) -> None:
         """Run a line of Python as the child."""
-        self.deaths: list[int] = []
+        self.deaths: list[Death] = []
         self.loops = self.blamed = 0
         self.starts_at_loop = 0
         command: Sequence[str] = [sys.executable, "-S", "-c", *code]
         hooks = ChildHooks(on_death=self.deaths.append, on_crash_loop=self._loop)
-        self.child = WorkerChild(command, SystemClock(), hooks)
+        self.child = WorkerChild(command, clock or SystemClock(), hooks)
         self.thread = threading.Thread(target=self.child.run, name="child")
 
     def _loop(self, release: int) -> None:
@@ -44,7 +51,7 @@ def test_dead_child_is_started_again() -> None:
     wait_for(lambda: len(watched.deaths) >= 3, "three deaths")
 
     watched.stop()
-    assert set(watched.deaths) == {3}
+    assert set(watched.deaths) == {Death(status=3)}
     assert watched.loops == 0
 
 
@@ -76,6 +83,77 @@ def test_deaths_in_shadow_are_a_crash_loop_of_the_candidate() -> None:
 
     watched.stop()
     assert watched.loops <= loops + 1
+
+
+def test_a_hung_child_is_killed_and_replaced() -> None:
+    """Its end says what hung; a late verdict about the child before changes nothing."""
+    watched = Watched("import threading; threading.Event().wait()")
+    watched.thread.start()
+    wait_for(lambda: watched.child.pid, "the child")
+    pid = watched.child.pid
+
+    for _ in range(2):
+        watched.child.kill_hung(pid, "the model", SystemClock().mono())
+        wait_for(lambda: watched.child.pid not in {0, pid}, "another one")
+
+    watched.stop()
+    assert watched.deaths == [Death(status=-9, hung="the model")]
+    assert watched.child.restarts == 1
+
+
+def test_hangs_are_a_crash_loop_by_when_the_child_last_lived() -> None:
+    """What took long to find out still belongs to the release that was tried then."""
+    clock = FakeClock()
+    watched = Watched("import threading; threading.Event().wait()", clock=clock)
+    watched.child.follow(Slots(active=2, phase="PROBATION"))
+    watched.child.follow(Slots(active=2, phase="IDLE"))
+    alive_at = clock.now
+    clock.now += 2 * CRASH_WINDOW_S
+    watched.thread.start()
+
+    for died_at in (clock.now, alive_at, alive_at):
+        wait_for(lambda: watched.child.pid, "the child")
+        pid, deaths = watched.child.pid, len(watched.deaths)
+        watched.child.kill_hung(pid, "the model", died_at)
+        wait_for(lambda n=deaths: len(watched.deaths) > n, "its end")  # type: ignore[misc]
+        wait_for(lambda pid=pid: watched.child.pid != pid, "another one")  # type: ignore[misc]
+
+    watched.stop()
+    assert (watched.loops, watched.starts_at_loop, watched.blamed) == (1, 3, 2)
+
+
+def test_every_death_on_trial_counts() -> None:
+    """A probation may be longer than the window after it."""
+    clock = FakeClock()
+    watched = Watched("raise SystemExit(3)", clock=clock)
+    watched.child.follow(Slots(active=2, phase="PROBATION"))
+    clock.now += 10 * CRASH_WINDOW_S
+    watched.thread.start()
+
+    wait_for(lambda: watched.loops, "the crash loop")
+
+    watched.stop()
+    assert (watched.starts_at_loop, watched.blamed) == (2, 2)
+
+
+def test_the_release_put_back_is_not_blamed_for_the_one_before() -> None:
+    """Deaths are counted anew from a rollback on."""
+    watched = Watched("import threading; threading.Event().wait()")
+    watched.child.follow(Slots(active=2, phase="ACTIVATE"))
+    watched.thread.start()
+
+    for n in range(3):
+        wait_for(lambda: watched.child.pid, "the child")
+        pid = watched.child.pid
+        watched.child.kill_hung(pid, "it", SystemClock().mono())
+        wait_for(lambda n=n: len(watched.deaths) > n, "its end")  # type: ignore[misc]
+        if n == 1:
+            watched.child.follow(Slots(active=1, phase="ROLLBACK"))
+            watched.child.follow(Slots(active=1, phase="IDLE"))
+        wait_for(lambda pid=pid: watched.child.pid != pid, "another one")  # type: ignore[misc]
+
+    watched.stop()
+    assert (watched.loops, watched.blamed) == (1, 2)
 
 
 def test_stopping_ends_a_child_that_waits_for_its_input() -> None:
