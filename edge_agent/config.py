@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
+from edge_agent.config_flows import AnySink, AnySource, NoSource, check_names
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import DeviceId, Labels, Name, Strict
 
@@ -124,19 +125,6 @@ class ConsentConfig(Strict, frozen=True, kw_only=True):
     max_samples: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
 
 
-class SourceConfig(Strict, frozen=True, kw_only=True):
-    """Where samples come from besides the local API.
-
-    ``replay`` plays the recordings of an npz file (one array ``(rows, axes)`` a
-    recording) as the sensor, interleaved, over and over; when the file is replaced it
-    goes on with the new one at its next cycle. ``rate`` is samples per second.
-    """
-
-    kind: Literal["none", "replay"] = "none"
-    path: str = ""
-    rate: Positive = 10.0
-
-
 class HealthConfig(Strict, frozen=True, kw_only=True):
     """How often the device reports its health."""
 
@@ -172,11 +160,25 @@ class AgentConfig(Strict, frozen=True, kw_only=True):
     relay: RelayConfig = RelayConfig()
     profile: ProfileConfig = ProfileConfig()
     consent: ConsentConfig | None = None
-    source: SourceConfig = SourceConfig()
+    source: NoSource | AnySource = NoSource()
+    """One source; several are ``[[sources]]``."""
+    sources: Annotated[list[AnySource], Meta(max_length=16)] = []
+    sinks: Annotated[list[AnySink], Meta(max_length=16)] = []
     health: HealthConfig = HealthConfig()
     worker: WorkerConfig = WorkerConfig()
     fallback: str = ""
     """Label to answer when no model can (``served_by: rule``). Empty: an error."""
+
+    def __post_init__(self) -> None:
+        """Refuse two sources, or two sinks, of one name."""
+        check_names(self.all_sources, "sources")
+        check_names(self.sinks, "sinks")
+
+    @property
+    def all_sources(self) -> list[AnySource]:
+        """The sources of ``[source]`` and ``[[sources]]`` together."""
+        one = [] if isinstance(self.source, NoSource) else [self.source]
+        return one + self.sources
 
 
 def place_tls(config: AgentConfig, folder: Path) -> BrokerConfig:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import UNSET
+
 from edge_agent.base.clock import Clock
 from edge_agent.child import WorkerChild
 from edge_agent.errors import WorkerError
 from edge_agent.serve.client import Client
-from edge_agent.serve.protocol import FiguresReply, StatsReply
+from edge_agent.serve.protocol import FiguresReply, FlowStatus, StatsReply
 from edge_agent.sketch.latency import quantile_us
 from edge_agent.store.outbox import LaneStats
 from edge_agent.store.slots import Figures
@@ -111,6 +113,15 @@ class WorkerPort:
         wanted = action.max_samples if isinstance(action, CollectSamples) else 0
         self._client(ASK_S).collect(wanted)
 
+    def flows(self) -> tuple[list[FlowStatus], list[FlowStatus]]:
+        """Return what came of each source and of each sink.
+
+        Raises:
+            WorkerError: It does not answer.
+        """
+        reply = self._client(ASK_S).status()
+        return reply.sources, reply.sinks
+
     def forget(self) -> None:
         """Take note that nothing is loaded: the worker died or is silent."""
         self.loaded = Loaded()
@@ -171,6 +182,8 @@ class Heartbeat:
             worker_restarts=self._child.restarts,
             outbox_pending={lane.value: s.pending for lane, s in lanes.items()},
             outbox_evicted={lane.value: s.evicted for lane, s in lanes.items()},
+            source_dropped=stats.source_dropped or UNSET,
+            sink_lost=stats.sink_lost or UNSET,
         )
 
 

@@ -13,6 +13,7 @@ from edge_agent.errors import AgentError, WorkerError
 from edge_agent.heartbeat import SOCKET_FILE, WorkerPort
 from edge_agent.link.meter import BULK_WAITS, RATE_WAITS
 from edge_agent.link.session import LEVELS, LINK_LEVEL, LINK_STATE
+from edge_agent.serve.protocol import FlowStatus
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.lock import is_locked
 from edge_agent.store.outbox import LaneStats, Outbox, Produced
@@ -50,6 +51,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How often ``relay.max_bytes_per_s`` made a lane wait since the last start."""
     pending: dict[str, int]
     evicted: dict[str, int]
+    sources: list[FlowStatus]
+    sinks: list[FlowStatus]
 
     def lines(self) -> list[str]:
         """Return the status as text."""
@@ -64,6 +67,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
             f"outbox       {waiting or 'empty'}",
             f"relay        {self._relay()}",
         ]
+        lines += [f"source       {_flow(one, 'answered')}" for one in self.sources]
+        lines += [f"sink         {_flow(one, 'handed on')}" for one in self.sinks]
         if self.code:
             lines.append(f"last failure {self.code}: {self.detail}")
         if self.quarantined:
@@ -117,9 +122,12 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
     lanes = read_outbox(config, config_path).lanes
     running = is_locked(database.parent)
     worker = WorkerPort(database.with_name(SOCKET_FILE))
+    sources: list[FlowStatus] = []
+    sinks: list[FlowStatus] = []
     if running:
         try:
             worker.figures()
+            sources, sinks = worker.flows()
         except WorkerError:
             worker.forget()
     link = ("up" if link_up else "down") if running else "off"
@@ -142,6 +150,8 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         rate_waits=rate_waits if running else 0,
         pending={lane: stats.pending for lane, stats in lanes.items()},
         evicted={lane: stats.evicted for lane, stats in lanes.items()},
+        sources=sources,
+        sinks=sinks,
     )
 
 
@@ -194,6 +204,23 @@ def last_version(database: Path) -> str:
         return version_of(store.read_number(LINK_LEVEL))
     finally:
         store.close()
+
+
+def _flow(flow: FlowStatus, done: str) -> str:
+    counts = {
+        done: flow.done,
+        "rejected": flow.rejected,
+        "failed": flow.failed,
+        "dropped": flow.dropped,
+        "files done": flow.files_done,
+        "files set aside": flow.files_failed,
+    }
+    figures = ", ".join(
+        f"{n} {what}" for what, n in counts.items() if n or what == done
+    )
+    problem = f"; {flow.problem}" if flow.problem else ""
+    kind = "" if flow.kind == flow.name else f" ({flow.kind})"
+    return f"{flow.name}{kind}: {figures}{problem}"
 
 
 def _release(number: int) -> str:

@@ -1,14 +1,14 @@
 """Composition root of the inference process: ``python -m edge_agent.worker``.
 
 It decides what runs in which thread and in which order things stop. It serves what the
-slot row names, plays the source, and commits its records to the outbox. It ends at
-SIGTERM, and when its standard input closes: its supervisor is gone then, and a worker
-without one must not hold the socket. The open window and every queued record are
-committed first. A thread that dies takes the process down with exit code 1.
+slot row names, runs sources and sinks, and commits its records to the outbox. It ends
+at SIGTERM, and when its standard input closes: its supervisor is gone then, and a
+worker without one must not hold the socket. The open window and every queued record
+are committed first. A thread that dies takes the process down with exit code 1.
 
 Threads: ``main`` (waiting for the end), ``records`` (commits, window ages), ``api``
 and one for each connection, ``model-N`` (the only user of release N), ``shadow-N``
-(the same for a candidate beside it), ``source``, ``stdin``.
+(the same for a candidate beside it), ``source-NAME``, ``sink-NAME``, ``stdin``.
 """
 
 import argparse
@@ -30,25 +30,21 @@ from edge_agent.base.limits import (
 from edge_agent.base.log import set_up_logging
 from edge_agent.config import AgentConfig, read_agent_config
 from edge_agent.engine import Engine
-from edge_agent.errors import AgentError
 from edge_agent.pipeline.collect import Collector
 from edge_agent.pipeline.consent_file import ConsentFile
 from edge_agent.pipeline.loading import LoadPorts, SlotLoader
 from edge_agent.pipeline.path import PathPorts, SamplePath
-from edge_agent.pipeline.prediction import Sample
 from edge_agent.pipeline.shadow import Beside, ShadowPorts
 from edge_agent.pipeline.writer import RecordWriter
-from edge_agent.serve.replay import Replay, ReplayPorts
 from edge_agent.serve.server import Server
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.outbox import Outbox
-from edge_agent.wire.manifest import InputContract
 from edge_agent.worker_api import Facts, WorkerApi, rss_bytes
+from edge_agent.worker_flows import Flows, Place
 
 WORKER_READY = "worker.ready"
 WORKER_STOPPED = "worker.stopped"
-SAMPLE_REFUSED = "source.sample.refused"
 THREAD_DIED = "thread.died"
 SOCKET_FILE = "agent.sock"
 JOIN_S = 4.0
@@ -74,10 +70,11 @@ class Worker:
         self._boot = boot
         self._stop = threading.Event()
         self._failed = False
-        self._complaints: set[str] = set()
         self._writer = RecordWriter(config.outbox)
         store = ArtifactStore(state_dir)
         kept = ConsentFile(state_dir)
+        place = Place(folder=folder, state_dir=state_dir, boot=boot)
+        self._flows = Flows(config, place, clock)
         loader = SlotLoader(
             store,
             config.fallback,
@@ -92,15 +89,16 @@ class Worker:
                 emit=self._writer.put,
                 save_collect=kept.write,
                 beside=beside,
+                answered=self._flows.answered,
             ),
         )
-        self._replay = self._open_source(folder, clock)
+        self._flows.open(self._path, self._spawn)
         facts = Facts(
             boot=boot,
             database=self._database,
             fallback=config.fallback,
-            source=config.source.kind,
-            source_problem=lambda: self._replay.problem if self._replay else "",
+            sources=self._flows.sources_status,
+            sinks=self._flows.sinks_status,
             dropped=lambda: self._writer.dropped,
         )
         self._api = WorkerApi(self._path, loader, beside, facts, clock)
@@ -119,7 +117,7 @@ class Worker:
         records = self._spawn("records", self._commit_records)
         self._spawn("api", self._server.run)
         self._spawn("stdin", self._watch_stdin)
-        source = self._spawn("source", self._replay.run) if self._replay else None
+        self._flows.start()
         active = self._path.ladder.active
         log.info(
             WORKER_READY,
@@ -127,9 +125,7 @@ class Worker:
         )
         self._stop.wait()
         self._server.stop()
-        if self._replay is not None and source is not None:
-            self._replay.stop()
-            source.join(JOIN_S)
+        self._flows.stop()
         self._path.flush()
         self._writer.stop()
         records.join(JOIN_S)
@@ -158,27 +154,6 @@ class Worker:
         while os.read(0, 4096):
             pass
         self._stop.set()
-
-    def _open_source(self, folder: Path, clock: Clock) -> Replay | None:
-        source = self._config.source
-        if source.kind == "none":
-            return None
-        ports = ReplayPorts(clock=clock, contract=self._contract, sink=self._play)
-        return Replay(folder / source.path, source.rate, ports)
-
-    def _contract(self) -> InputContract | None:
-        ladder = self._path.ladder
-        loaded = ladder.active or ladder.previous
-        return loaded.contract if loaded is not None else None
-
-    def _play(self, sample_id: str, sample: Sample) -> None:
-        try:
-            self._path.infer(sample_id, sample)
-        except AgentError as error:
-            # Counted already; said once for each kind.
-            if error.text not in self._complaints and len(self._complaints) < 16:  # noqa: PLR2004
-                self._complaints.add(error.text)
-                log.warning(SAMPLE_REFUSED, extra={"why": error.text})
 
     def _give_up(self) -> None:
         self._failed = True

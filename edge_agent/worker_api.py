@@ -35,8 +35,8 @@ class Facts:
     boot: str
     database: Path
     fallback: str
-    source: str
-    source_problem: Callable[[], str]
+    sources: Callable[[], list[p.FlowStatus]]
+    sinks: Callable[[], list[p.FlowStatus]]
     dropped: Callable[[], int]
 
 
@@ -71,10 +71,10 @@ class WorkerApi:
         match request:
             case p.Infer():
                 sample = np.frombuffer(data, "<f4").reshape(request.shape)
-                return _prediction(self._path.infer(request.sample_id, sample))
+                return reply_of(self._path.infer(request.sample_id, sample))
             case p.Recent():
                 entries = self._path.recent(request.after, request.limit)
-                return p.RecentReply(predictions=[_prediction(e) for e in entries])
+                return p.RecentReply(predictions=[reply_of(e) for e in entries])
             case p.Stats():
                 return self._stats()
             case p.Status():
@@ -148,6 +148,7 @@ class WorkerApi:
     def _status(self) -> p.StatusReply:
         ladder = self._path.ladder
         active, previous = ladder.active, ladder.previous
+        sources = self._facts.sources()
         return p.StatusReply(
             boot=self._facts.boot,
             pid=os.getpid(),
@@ -159,8 +160,10 @@ class WorkerApi:
             runtime=installed_runtime(),
             fallback=self._facts.fallback,
             uptime_s=self._clock.mono() - self._started,
-            source=self._facts.source,
-            source_problem=self._facts.source_problem()[:4096],
+            source=sources[0].kind if sources else "none",
+            source_problem=next((s.problem for s in sources if s.problem), ""),
+            sources=sources,
+            sinks=self._facts.sinks(),
             problem=self._problem,
         )
 
@@ -190,6 +193,8 @@ class WorkerApi:
             before=_figures(before),
             total=_figures(total),
             records_dropped=self._facts.dropped(),
+            source_dropped=sum(one.dropped for one in self._facts.sources()),
+            sink_lost=sum(one.dropped + one.failed for one in self._facts.sinks()),
             samples_taken=state.taken,
             samples_refused=refused,
         )
@@ -203,7 +208,8 @@ def shadow_of(slots: Slots) -> tuple[int, float]:
     return slots.candidate, policy.sample_ratio
 
 
-def _prediction(entry: Entry) -> p.Prediction:
+def reply_of(entry: Entry) -> p.Prediction:
+    """Return what the local API says of an answered sample."""
     return p.Prediction(
         sample_id=entry.sample_id,
         release=entry.release,

@@ -69,7 +69,7 @@ FOLDER = Path(__file__).parents[1] / "tests" / "contract" / "vectors"
 BOOT, DIGEST, AT = "0123456789abcdef", "ab" * 32, 1_790_000_000.5
 PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
 
-OPTIONAL = ("ask", "shadow", "penalty_until")
+OPTIONAL = ("ask", "shadow", "penalty_until", "source_dropped")
 """Fields that came later; messages with and without them have vectors."""
 
 MESSAGES: tuple[msgspec.Struct, ...] = (
@@ -188,6 +188,7 @@ RECORDS: tuple[AnyRecord, ...] = (
         ),
     ),
     HealthRecord(at=AT, uptime_s=12.5, release=2, sha256=DIGEST, predictions=3),
+    HealthRecord(at=AT, uptime_s=12.5, release=2, source_dropped=4, sink_lost=1),
     FeedbackRecord(
         at=AT,
         sample_id="p07-right-e3-first@120#0",

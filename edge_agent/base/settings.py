@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -83,13 +83,20 @@ def _explain(path: Path, kind: type[msgspec.Struct], text: str) -> SettingsError
     )
 
 
-def _fields(kind: type[msgspec.Struct], section: str) -> tuple[str, ...]:
-    """Return the keys of a section, found by following the type hints."""
+def _fields(kind: type[msgspec.Struct], section: str) -> set[str]:
+    """Return the keys of a section, found by following the type hints.
+
+    Of a section that may be one of several structs: the keys of all of them.
+    """
+    kinds = [kind]
     for part in filter(None, section.split(".")):
-        hint = get_type_hints(kind).get(part)
-        options: tuple[Any, ...] = getattr(hint, "__args__", (hint,))
-        structs = [o for o in options if hasattr(o, "__struct_fields__")]
-        if not structs:
-            return ()
-        kind = structs[0]
-    return kind.__struct_encode_fields__
+        key = part.partition("[")[0]
+        hints = [get_type_hints(kind).get(key) for kind in kinds]
+        kinds = [struct for hint in hints for struct in _structs(hint)]
+    return {name for kind in kinds for name in kind.__struct_encode_fields__}
+
+
+def _structs(hint: object) -> list[type[msgspec.Struct]]:
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return [hint]
+    return [struct for part in get_args(hint) for struct in _structs(part)]

@@ -30,6 +30,8 @@ from edge_agent.pipeline.shadow import Beside
 from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
 
 SWAP_RETRIES = 3
+API_STREAM = "api"
+"""The stream of samples that come over the local API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class PathPorts:
     emit: Callable[[AnyRecord], None]
     save_collect: Callable[[CollectState], None]
     beside: Beside = field(default_factory=Beside)
+    answered: Callable[[Entry, str], None] = lambda _entry, _stream: None
+    """Told every answer and its stream; must not wait."""
 
 
 class SamplePath:
@@ -72,9 +76,14 @@ class SamplePath:
         return self._collector.consent is not None
 
     def infer(
-        self, sample_id: str, sample: Sample, *, urgency: Urgency = Urgency.LIVE
+        self,
+        sample_id: str,
+        sample: Sample,
+        *,
+        urgency: Urgency = Urgency.LIVE,
+        stream: str = API_STREAM,
     ) -> Entry:
-        """Answer one sample.
+        """Answer one sample; ``stream`` says what it follows (see sinks).
 
         Raises:
             SampleRejectedError: It fails a quality check; it is counted.
@@ -99,7 +108,9 @@ class SamplePath:
                 raise
             if answer.served_by is ServedBy.ACTIVE and ladder.active is not None:
                 beside.note(sample, answer.prediction, ladder.active.owner)
-            return self._note_answer(ladder, sample_id, answer)
+            entry = self._note_answer(ladder, sample_id, answer)
+            self._ports.answered(entry, stream)
+            return entry
         raise WorkerError(SWAPPED_OUT, "models are being swapped", retryable=True)
 
     def feedback(self, sample_id: str, label: str) -> bool:

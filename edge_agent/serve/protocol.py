@@ -126,10 +126,32 @@ class RecentReply(_Op, frozen=True, kw_only=True, tag="recent_reply"):
     predictions: Annotated[list[Prediction], Meta(max_length=MAX_RECENT)]
 
 
+class FlowStatus(Message, frozen=True, kw_only=True):
+    """One source or sink: what came of its samples or notices, and what is wrong.
+
+    ``done`` is answered (a source) or handed on (a sink); ``dropped`` is what was left
+    out because the model, or the receiver, was slower.
+    """
+
+    name: Short
+    kind: Short
+    problem: Long = ""
+    done: Count = 0
+    rejected: Count = 0
+    failed: Count = 0
+    dropped: Count = 0
+    files_done: Count = 0
+    files_failed: Count = 0
+
+
+Flows = Annotated[list[FlowStatus], Meta(max_length=32)]
+
+
 class StatusReply(_Op, frozen=True, kw_only=True, tag="status_reply"):
     """What is really loaded (release 0, sha256 "": nothing).
 
-    ``problem`` is why the slot row could not be followed, or empty.
+    ``problem`` is why the slot row could not be followed, or empty; ``source`` and
+    ``source_problem`` are the first source's kind and the first problem of any.
     """
 
     boot: Short
@@ -144,6 +166,8 @@ class StatusReply(_Op, frozen=True, kw_only=True, tag="status_reply"):
     uptime_s: float = 0.0
     source: Short = ""
     source_problem: Long = ""
+    sources: Flows = []
+    sinks: Flows = []
     problem: Long = ""
 
 
@@ -179,6 +203,8 @@ class StatsReply(_Op, frozen=True, kw_only=True, tag="stats_reply"):
     before: FiguresReply = FiguresReply()
     total: FiguresReply = FiguresReply()
     records_dropped: Count = 0
+    source_dropped: Count = 0
+    sink_lost: Count = 0
     samples_taken: Count = 0
     samples_refused: dict[Short, Count] = {}
 

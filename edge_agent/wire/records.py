@@ -70,6 +70,10 @@ class HealthRecord(Record, frozen=True, tag="health"):
     worker_restarts: Count = 0
     outbox_pending: dict[Short, Count] = {}
     outbox_evicted: dict[Short, Count] = {}
+    source_dropped: Count | UnsetType = UNSET
+    """Samples that the sources left out because the model was slower, if any."""
+    sink_lost: Count | UnsetType = UNSET
+    """Predictions that a local receiver did not get, if any."""
 
 
 class FeedbackRecord(Record, frozen=True, tag="feedback"):

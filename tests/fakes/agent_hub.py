@@ -1,6 +1,7 @@
 """A hub for tests of the agent: real broker, real HTTP, the protocol's least."""
 
 import contextlib
+import getpass
 import http.server
 import queue
 import shutil
@@ -22,6 +23,7 @@ from edge_agent.wire.envelope import Envelope
 from tests.fakes.model_hub import ModelHub
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+PASSWD = shutil.which("mosquitto_passwd") or "/usr/bin/mosquitto_passwd"
 WAIT_S = 30.0
 
 
@@ -33,11 +35,21 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_broker(folder: Path, port: int) -> Iterator[int]:
+def running_broker(
+    folder: Path, port: int, passwords: Mapping[str, str] | None = None
+) -> Iterator[int]:
     """Run mosquitto on a port until the block ends; yield its process id."""
     folder.mkdir(parents=True, exist_ok=True)
     conf = folder / "mosquitto.conf"
-    conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    who = "allow_anonymous true"
+    if passwords:
+        who = f"allow_anonymous false\npassword_file {folder / 'passwords'}"
+        for user, password in passwords.items():
+            subprocess.run(
+                [PASSWD, "-c", "-b", folder / "passwords", user, password], check=True
+            )
+    # As root it would become a user of its own, who cannot read a test's folder.
+    conf.write_text(f"listener {port} 127.0.0.1\nuser {getpass.getuser()}\n{who}\n")
     process = subprocess.Popen(
         [MOSQUITTO, "-c", str(conf)],
         stdout=subprocess.DEVNULL,

@@ -43,7 +43,8 @@ def test_example_names_every_key() -> None:
     for section in msgspec.structs.fields(AgentConfig):
         assert section.name in text
         kind = getattr(settings, section.name)
-        if isinstance(kind, msgspec.Struct):
+        # Sources and sinks have many kinds: tests/contract/test_flows_example.py.
+        if isinstance(kind, msgspec.Struct) and section.name != "source":
             for key in kind.__struct_fields__:
                 assert f"\n{key} = " in text, f"{section.name}.{key}"
     for key in ("name", "expires_at", "max_samples"):

@@ -10,7 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_agent.base.clock import SystemClock
-from edge_agent.serve.replay import Replay, ReplayPorts, read_recordings
+from edge_agent.config_flows import ReplaySource
+from edge_agent.serve.sources.port import Outcome, SourcePorts, Taken
+from edge_agent.serve.sources.replay import Replay, read_recordings
 from edge_agent.wire.manifest import InputContract, TensorContract
 
 CONTRACT = InputContract(tensor=TensorContract(name="x", shape=[100, 2]), hop=20)
@@ -30,11 +32,12 @@ class Seen:
         self.ids: list[str] = []
         self._came = threading.Condition()
 
-    def take(self, sample_id: str, _sample: NDArray[np.float32]) -> None:
+    def take(self, _stream: str, sample_id: str, _sample: NDArray[np.float32]) -> Taken:
         """Take one sample."""
         with self._came:
             self.ids.append(sample_id)
             self._came.notify_all()
+        return Taken(outcome=Outcome.ANSWERED)
 
     def wait(self, holds: Callable[[], bool]) -> None:
         """Wait until what was delivered has a property."""
@@ -44,14 +47,20 @@ class Seen:
 
 @contextmanager
 def _playing(path: Path, seen: Seen, rate: float = 500.0) -> Iterator[Replay]:
-    ports = ReplayPorts(clock=SystemClock(), contract=lambda: CONTRACT, sink=seen.take)
-    replay = Replay(path, rate, ports)
-    thread = threading.Thread(target=replay.run)
+    ports = SourcePorts(
+        clock=SystemClock(),
+        contract=lambda: CONTRACT,
+        ask=seen.take,
+        spawn=lambda _name, _body: None,
+    )
+    replay = Replay(ReplaySource(path=path.name, rate=rate), path.parent, ports)
+    stop = threading.Event()
+    thread = threading.Thread(target=replay.run, args=(stop,))
     thread.start()
     try:
         yield replay
     finally:
-        replay.stop()
+        stop.set()
         thread.join(5)
 
 

@@ -1,6 +1,7 @@
 """In which order the windows of recordings are played."""
 
-from edge_agent.serve.replay import Windowing, plan_cycle, windowing_of
+from edge_agent.serve.sources.replay import plan_cycle
+from edge_agent.serve.windowing import Windowing, windowing_of
 from edge_agent.wire.manifest import InputContract, TensorContract
 
 WINDOWING = Windowing(length=100, hop=20)

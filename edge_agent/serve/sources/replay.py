@@ -11,43 +11,29 @@ import logging
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.base.clock import Clock
+from edge_agent.config_flows import ReplaySource, kind_of, name_of
+from edge_agent.serve.sources.pace import Pace
+from edge_agent.serve.sources.port import Intake, SourcePorts
+from edge_agent.serve.windowing import Override, Windowing, windowing_of
 from edge_agent.wire.manifest import InputContract
 
 REPLAY_UNREADABLE = "replay.unreadable"
 REPLAY_PLAYING = "replay.playing"
 PHASE_ROWS = 7
 CHECK_S = 1.0
-MAX_LAG_S = 1.0
 MAX_FILE_BYTES = 256 << 20
 MAX_NAME = 96
 
 Recordings = Mapping[str, NDArray[Any]]
-Sink = Callable[[str, NDArray[Any]], None]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Windowing:
-    """How recordings are cut: rows of a window, and rows from one to the next."""
-
-    length: int
-    hop: int
-
-
-def windowing_of(contract: InputContract) -> Windowing:
-    """Return the windowing that a release's input contract asks for."""
-    length = contract.tensor.shape[0] if contract.tensor.shape else 1
-    return Windowing(length=length, hop=contract.hop or length)
 
 
 def plan_cycle(
@@ -86,78 +72,63 @@ def read_recordings(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"not a readable npz file: {why}") from why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayPorts:
-    """What the replay needs of the worker. No contract: nothing to play for yet."""
-
-    clock: Clock
-    contract: Callable[[], InputContract | None]
-    sink: Sink
-
-
 class Replay:
     """The replay source; :meth:`run` is its thread."""
 
-    def __init__(self, path: Path, rate: float, ports: ReplayPorts) -> None:
-        """Play ``path`` at ``rate`` samples a second."""
-        self._path = path
-        self._period_s = 1.0 / rate
+    def __init__(self, config: ReplaySource, folder: Path, ports: SourcePorts) -> None:
+        """Play the file of ``config``, whose path is relative to ``folder``."""
+        self.name, self.kind = name_of(config), kind_of(config)
+        self.problem = ""
+        self._path = folder / config.path
+        self._override = Override(length=config.length, hop=config.hop)
+        self._period_s = 1.0 / config.rate
         self._ports = ports
-        self._stop = threading.Event()
+        self._intake = Intake(name=self.name, ports=ports)
+        self.counters = self._intake.counters
+        self._pace = Pace(ports.clock)
         self._recordings: Recordings = {}
         self._stamp: tuple[int, int, int] | None = None
         self._checked = float("-inf")
-        self._due = 0.0
-        self.problem = ""
-        """Why nothing is played, or empty."""
 
-    def stop(self) -> None:
-        """Let :meth:`run` return."""
-        self._stop.set()
-
-    def run(self) -> None:
-        """Play cycle after cycle until :meth:`stop`."""
+    def run(self, stop: threading.Event) -> None:
+        """Play cycle after cycle until told to stop."""
         cycle = 0
-        while not self._stop.is_set():
+        while not stop.is_set():
             self._look()
             contract = self._ports.contract()
             if contract is None or not self._recordings:
-                self._stop.wait(CHECK_S)
+                stop.wait(CHECK_S)
                 continue
-            self._play(windowing_of(contract), cycle)
+            self._play(stop, self._cut(contract), cycle)
             cycle += 1
 
-    def _play(self, windowing: Windowing, cycle: int) -> None:
+    def _play(self, stop: threading.Event, windowing: Windowing, cycle: int) -> None:
         """Play one cycle; end early when the file or the contract changes."""
         recordings = self._recordings
         lengths = {name: len(array) for name, array in recordings.items()}
         played = False
         for name, offset in plan_cycle(lengths, windowing, cycle):
-            if self._stop.wait(self._pause_s()):
+            if stop.wait(self._pace.wait_s(self._period_s)):
                 return
             if self._look_sometimes() or not self._still(windowing):
                 return
             played = True
             sample = recordings[name][offset : offset + windowing.length]
-            self._ports.sink(f"{name[:MAX_NAME]}@{offset}#{cycle}", sample)
+            sample_id = f"{name[:MAX_NAME]}@{offset}#{cycle}"
+            self._intake.offer(sample_id, sample, stream=name)
         if not played:
             # Nothing to cut at this phase: do not spin through empty cycles.
-            self._stop.wait(CHECK_S)
+            stop.wait(CHECK_S)
+
+    def _cut(self, contract: InputContract) -> Windowing:
+        own, override = windowing_of(contract), self._override
+        return Windowing(
+            length=override.length or own.length, hop=override.hop or own.hop
+        )
 
     def _still(self, windowing: Windowing) -> bool:
         contract = self._ports.contract()
-        return contract is not None and windowing_of(contract) == windowing
-
-    def _pause_s(self) -> float:
-        """Return how long to wait for the next sample's time.
-
-        A source that fell behind goes on from now: a sensor does not catch up.
-        """
-        now = self._ports.clock.mono()
-        self._due += self._period_s
-        if self._due < now - MAX_LAG_S or self._due > now + self._period_s:
-            self._due = now
-        return max(self._due - now, 0.0)
+        return contract is not None and self._cut(contract) == windowing
 
     def _look_sometimes(self) -> bool:
         if self._ports.clock.mono() - self._checked < CHECK_S:

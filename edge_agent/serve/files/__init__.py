@@ -1,0 +1,1 @@
+"""Samples in files: CSV, npz and images, read piece by piece."""

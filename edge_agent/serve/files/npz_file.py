@@ -1,0 +1,84 @@
+"""npz files, array by array and in pieces, so that none has to fit into memory.
+
+Pickled objects are refused: they would be programs.
+"""
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+PIECE_BYTES = 1 << 20
+MAX_ROW_BYTES = 64 << 20
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,  # what zipfile raises of an encrypted member
+)
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def read_npz(path: Path) -> Iterator[tuple[str, Iterator[NDArray[Any]]]]:
+    """Yield each array's name and its rows in pieces of shape ``(n, *row)``.
+
+    The pieces of one array must be taken before those of the next.
+
+    Raises:
+        ValueError: It is no npz file of numbers.
+        OSError: It cannot be read.
+    """
+    with _readable(), zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                yield name.removesuffix(".npy"), _pieces(file)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as why:
+        raise ValueError(f"not a readable npz file: {why}") from why
+
+
+def _pieces(file: IO[bytes]) -> Iterator[NDArray[Any]]:
+    with _readable():
+        yield from _arrays(file)
+
+
+def _arrays(file: IO[bytes]) -> Iterator[NDArray[Any]]:
+    version = npy.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"array format {version} is not known")
+    shape, fortran, dtype = _HEADERS[version](file)
+    if dtype.hasobject or dtype.kind not in "fiub":
+        raise ValueError(f"an array of {dtype} holds no numbers (or a pickle)")
+    if not shape:
+        yield _read(file, 1, (), dtype)
+        return
+    row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    if fortran and len(shape) > 1:
+        raise ValueError("an array in Fortran order; save it in C order")
+    if not 0 < row_bytes <= MAX_ROW_BYTES:
+        raise ValueError(f"an array with rows of {row_bytes} bytes")
+    step = max(1, PIECE_BYTES // row_bytes)
+    for start in range(0, shape[0], step):
+        yield _read(file, min(step, shape[0] - start), shape[1:], dtype)
+
+
+def _read(
+    file: IO[bytes], rows: int, row: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    wanted = rows * dtype.itemsize * int(np.prod(row, dtype=np.int64))
+    data = file.read(wanted)
+    if len(data) != wanted:
+        raise ValueError("an array is cut short")
+    return np.frombuffer(data, dtype).reshape(rows, *row)

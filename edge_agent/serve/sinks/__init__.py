@@ -1,0 +1,1 @@
+"""Where predictions go besides the local API's replies."""
