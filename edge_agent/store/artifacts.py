@@ -6,6 +6,7 @@ A release is loadable when its manifest and all its device files are.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from edge_agent.wire.codec import decode
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.manifest import FileRef, Release
 from edge_agent.wire.profile import ReferenceProfile
+
+NOT_PRUNED = "artifacts.not_pruned"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,17 +136,35 @@ class ArtifactStore:
             golden=self.read(bundle.golden),
         )
 
-    def prune(self, keep: Iterable[int]) -> None:
-        """Remove every release but those of ``keep``, and artifacts nobody needs."""
-        numbers = set(keep)
-        files: set[str] = set()
-        for path in self._releases.glob("*.json"):
-            number = int(path.stem) if path.stem.isdigit() else 0
-            if number not in numbers:
-                path.unlink(missing_ok=True)
-                continue
-            refs = self.read_release(number).bundle.device_files
-            files |= {ref.sha256 for ref in refs}
-        for path in self._artifacts.iterdir():
-            if path.name.removesuffix(PART_SUFFIX) not in files:
-                path.unlink(missing_ok=True)
+    def prune(self, keep: Iterable[int], also: Iterable[str] = ()) -> None:
+        """Remove every release but those of ``keep``, and artifacts nobody needs.
+
+        Manifests go first, so one that is there has all its files; what is cut short
+        is done by the next call. Where a manifest to be kept is damaged, nobody knows
+        its files: then no file is removed.
+
+        Args:
+            keep: Numbers of releases (0: none).
+            also: Digests of further files that are in use.
+
+        Raises:
+            StoreError: The disk cannot be read or written.
+        """
+        numbers, files = set(keep), set(also)
+        try:
+            names = {f"{number}.json" for number in numbers}
+            for path in self._releases.iterdir():
+                if path.name not in names:
+                    path.unlink(missing_ok=True)
+            try:
+                for number in sorted(numbers - {0}):
+                    refs = self.read_release(number).bundle.device_files
+                    files |= {ref.sha256 for ref in refs}
+            except StoreError as error:
+                log.warning(NOT_PRUNED, extra={"why": error.text})
+                return
+            for path in self._artifacts.iterdir():
+                if path.name.removesuffix(PART_SUFFIX) not in files:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error(error) from error

@@ -13,7 +13,7 @@ from typing import Protocol
 from msgspec import UNSET
 
 from edge_agent.errors import StoreError, UpdateError, WorkerError
-from edge_agent.store.artifacts import ArtifactStore
+from edge_agent.store.artifacts import NOT_PRUNED, ArtifactStore
 from edge_agent.store.slots import Figures, Slots
 from edge_agent.update.download import (
     InterruptedDownloadError,
@@ -156,6 +156,9 @@ class Phases:
 
     def _download(self, state: Slots) -> Outcome:
         release = self._fetch_manifest(_assignment(state))
+        # What earlier attempts left must not be what keeps this one off the disk.
+        manifest = self.trust.find(_assignment(state).target).sha256
+        self._prune((state.active, state.previous, state.candidate), (manifest,))
         for file in release.bundle.device_files:
             self._fetch(_assignment(state).artifacts_url, file)
         return _OK
@@ -294,8 +297,15 @@ class Phases:
         return self._classes[1]
 
     def _commit(self, state: Slots) -> Outcome:
-        self._store.prune({state.active, state.previous} - {0})
+        self._prune((state.active, state.previous))
         return _OK
+
+    def _prune(self, keep: tuple[int, ...], also: tuple[str, ...] = ()) -> None:
+        """Make room; a disk that does not let go of a file stops no activation."""
+        try:
+            self._store.prune(keep, also)
+        except StoreError as error:
+            log.warning(NOT_PRUNED, extra={"why": error.text})
 
     def _roll_back(self, state: Slots) -> Outcome:
         loaded = self._worker.reload()
