@@ -288,6 +288,7 @@ class Supervisor:
             tuf=self._tuf,
             quarantined=list(self._slots.quarantined),
             penalty_until=self._updates.penalty_until() or UNSET,
+            clock_untrusted=self._updates.clock_untrusted() or UNSET,
         )
 
     def _deliver(self, message: Delivery) -> None:

@@ -27,6 +27,7 @@ from hub.config import Home, HubConfig
 from hub.devices.service import DeviceService
 from hub.home import read_home
 from hub.identity.service import IdentityService
+from hub.releases.roles import MODELS
 from hub.releases.service import ReleaseService
 from hub.releases.signer import Signer
 from hub.releases.tuf_repo import TufRepo
@@ -66,8 +67,12 @@ class Services:
     retrain: RetrainService
 
 
-def open_services(home: Home, clock: Clock | None = None) -> Services:
+def open_services(
+    home: Home, clock: Clock | None = None, signer: Signer | None = None
+) -> Services:
     """Open the database of a home folder and compose the services over it.
+
+    Without ``signer`` the hub's own keys sign: others do when a person brings them.
 
     Raises:
         NotFoundError: There is no hub in this folder (``HUB-HOME-003``).
@@ -77,15 +82,17 @@ def open_services(home: Home, clock: Clock | None = None) -> Services:
     clock = clock or SystemClock()
     config = read_home(home)
     engine = open_database(home.database_url(config))
-    # Only the hub's own keys: others sign when a person brings them.
-    tuf = TufRepo(home.tuf, Signer([home.keys]))
+    tuf = TufRepo(home.tuf, signer or Signer([home.keys]))
     releases = ReleaseService(engine, home, config.monitor, clock, tuf)
     devices = DeviceService(engine, config, clock, tuf)
-    rollouts = RolloutService(engine, config.rollout, clock, devices)
+    rollouts = RolloutService(
+        engine, config.rollout, clock, devices, min_release=tuf.min_release
+    )
 
     def take_in(bundle: Path) -> int:
         release = releases.take_in_once(bundle)
-        releases.publish(release)
+        if tuf.can_sign(MODELS):
+            releases.publish(release)
         return release
 
     retrain = RetrainService(

@@ -69,7 +69,7 @@ FOLDER = Path(__file__).parents[1] / "tests" / "contract" / "vectors"
 BOOT, DIGEST, AT = "0123456789abcdef", "ab" * 32, 1_790_000_000.5
 PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
 
-OPTIONAL = ("ask", "shadow", "penalty_until", "source_dropped")
+OPTIONAL = ("ask", "shadow", "penalty_until", "source_dropped", "clock_untrusted")
 """Fields that came later; messages with and without them have vectors."""
 
 MESSAGES: tuple[msgspec.Struct, ...] = (
@@ -111,6 +111,9 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     ),
     Reported(
         device="watch-01", boot=BOOT, version=4, at=AT, release=1, penalty_until=AT + 60
+    ),
+    Reported(
+        device="watch-01", boot=BOOT, version=4, at=AT, release=1, clock_untrusted=True
     ),
     Assignment(
         device="watch-01",

@@ -6,7 +6,7 @@ reads the row to know what to load; only the update runner writes it. A copy bes
 database survives when the database has to be set aside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,6 +145,30 @@ class SlotStore:
             return Slots()
         self.write(slots)
         return slots
+
+    def write_with(self, slots: Slots, remembered: Mapping[str, str]) -> None:
+        """Change the row and what is remembered beside it, in one transaction.
+
+        Raises:
+            StoreError: Nothing was changed.
+        """
+        body = msgspec.json.encode(slots)
+        with mapped_errors(self._path), transaction(self._conn, durable=True):
+            self._conn.execute(
+                "INSERT OR REPLACE INTO slots VALUES (?, ?)", (_ROW, body)
+            )
+            for key, text in remembered.items():
+                write_meta(self._conn, key, text)
+        write_durably(self._path.with_name(BACKUP_FILE), body)
+
+    def read_text(self, key: str) -> str:
+        """Return a remembered text (empty: never written).
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        with mapped_errors(self._path):
+            return read_meta(self._conn, key, "")
 
     def read_number(self, key: str) -> float:
         """Return a remembered number (0: never written).

@@ -21,6 +21,7 @@ from edge_agent.errors import UpdateError
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.disk import disk_error, sync_folder
 from edge_agent.update.blocks import BlockWindow
+from edge_agent.update.pace import Pace
 from edge_agent.wire.block import BlockHeader, BlockRequest
 from edge_agent.wire.manifest import FileRef
 
@@ -193,7 +194,9 @@ def _stream(
             client.stream("GET", url, headers=headers) as response,
         ):
             _check_response(response, file, out, have=have)
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            pace = Pace(time.monotonic())
+            # As it comes: a chunk of a set size would keep us waiting for its end.
+            for chunk in response.iter_raw():
                 have += len(chunk)
                 if have > file.bytes:
                     raise UpdateError(
@@ -201,6 +204,7 @@ def _stream(
                     )
                 digest.update(chunk)
                 out.write(chunk)
+                _keep_pace(file, pace, len(chunk))
                 if way.interrupted():
                     raise InterruptedDownloadError(
                         INTERRUPTED, "interrupted", retryable=True
@@ -213,6 +217,14 @@ def _stream(
         ) from error
     if have < file.bytes:
         raise UpdateError(UNREACHABLE, f"{file.name} ended early", retryable=True)
+
+
+def _keep_pace(file: FileRef, pace: Pace, came: int) -> None:
+    now = time.monotonic()
+    if pace.is_too_slow(came, now):
+        raise UpdateError(UNREACHABLE, f"{file.name} comes too slowly", retryable=True)
+    if pace.is_turn_over(now):
+        raise InterruptedDownloadError(INTERRUPTED, "makes a pause", retryable=True)
 
 
 def _stream_blocks(

@@ -3,9 +3,9 @@
 With :mod:`edge_agent.update.tuf_client` the only file that imports python-tuf. Metadata
 comes as one retained message; the client sees it as a tiny web server. Invariants: the
 chain of trust always begins with the root that the device was provisioned with; a
-failed refresh leaves the trusted set as it was; expiry is judged at ``now``, which
-never runs behind the newest hub-signed time; targets are never downloaded by TUF's
-client (it cannot resume).
+failed refresh leaves the trusted set as it was, but for a newer root, which counts as
+soon as its signatures hold; expiry is judged at ``now``, which never runs behind the
+newest hub-signed time; targets are never downloaded by TUF's client (it cannot resume).
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import Signature
 from tuf.api import exceptions as tuf_errors
+from tuf.api.metadata import Metadata, Root, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
@@ -28,10 +29,13 @@ from edge_agent.wire.codec import decode, encode
 from edge_agent.wire.control import TufBundle, TufVersions
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.manifest import FileRef
+from edge_agent.wire.trust import read_min_release, read_signed_at
 
 BUNDLE_CACHE = "bundle.json"
+EXPIRED = "AGENT-UPDATE-011"
 ONLINE_ROLE = "timestamp"
 """The role whose keys also sign assignments and commands."""
+TIMESTAMP_FILE = "timestamp.json"
 _NOT_FOUND = 404
 _SHA256_HEX = 64
 _ORIGIN = "bundle://hub/"
@@ -44,7 +48,7 @@ LIMITS = UpdaterConfig(
     targets_max_length=256_000,
 )
 _CODES: tuple[tuple[type[Exception], str, str], ...] = (
-    (tuf_errors.ExpiredMetadataError, "AGENT-UPDATE-011", "metadata has expired"),
+    (tuf_errors.ExpiredMetadataError, EXPIRED, "metadata has expired"),
     (
         tuf_errors.UnsignedMetadataError,
         "AGENT-UPDATE-012",
@@ -106,6 +110,20 @@ class Trust:
         # be loaded yet, which is no error here.
         with contextlib.suppress(tuf_errors.RepositoryError, tuf_errors.DownloadError):
             self._updater.refresh()
+        self._root = self._newest_root(self._updater)
+
+    @property
+    def online_keys(self) -> str:
+        """Who signs timestamps, assignments and commands: changes when they do."""
+        return ",".join(sorted(self._root.roles[ONLINE_ROLE].keyids))
+
+    @property
+    def min_release(self) -> int:
+        """The lowest release that may be installed, by the offline key (0: any)."""
+        trusted = self._updater._trusted_set  # noqa: SLF001 - no public way
+        if "targets" not in trusted:
+            return 0
+        return read_min_release(trusted.targets.unrecognized_fields)
 
     @property
     def versions(self) -> TufVersions:
@@ -138,11 +156,32 @@ class Trust:
             updater = self._new_updater(chosen)
             trusted = updater._trusted_set  # noqa: SLF001 - no public way to set it
             trusted.reference_time = datetime.fromtimestamp(now, UTC)
-            updater.refresh()
+            try:
+                updater.refresh()
+            finally:
+                self._root = self._newest_root(updater)
         self._updater = updater
         if bundle is not None and bundle != self._bundle:
             write_durably(self._folder / BUNDLE_CACHE, encode(bundle))
             self._bundle = bundle
+
+    def signed_at(self, bundle: TufBundle) -> float:
+        """Return when the hub signed a bundle's timestamp, expired or not.
+
+        It is a time that has been, whatever else is wrong with the bundle: 0 unless a
+        key of the newest root signed it.
+        """
+        text = bundle.files.get(TIMESTAMP_FILE, "").encode()
+        if len(text) > LIMITS.timestamp_max_length:
+            return 0.0
+        try:
+            found = Metadata[Timestamp].from_bytes(text)
+            self._root.verify_delegate(
+                ONLINE_ROLE, found.signed_bytes, found.signatures
+            )
+        except tuf_errors.RepositoryError:
+            return 0.0
+        return read_signed_at(found.signed.unrecognized_fields)
 
     def find(self, target: str) -> FileRef:
         """Return digest and length of a target.
@@ -163,7 +202,7 @@ class Trust:
 
     def verify(self, keyid: str, data: bytes, sig: str) -> bool:
         """Tell whether a key of the trusted ``timestamp`` role signed these bytes."""
-        root = self._updater._trusted_set.root  # noqa: SLF001 - no public way
+        root = self._root
         if keyid not in root.roles[ONLINE_ROLE].keyids or keyid not in root.keys:
             return False
         try:
@@ -171,6 +210,10 @@ class Trust:
         except (UnverifiedSignatureError, VerificationError, ValueError):
             return False
         return True
+
+    @staticmethod
+    def _newest_root(updater: Updater) -> Root:
+        return updater._trusted_set.root  # noqa: SLF001 - no public way
 
     def _new_updater(self, bundle: TufBundle) -> Updater:
         return Updater(
@@ -199,7 +242,7 @@ def _mapped() -> Iterator[None]:
                 raise UpdateError(
                     code,
                     f"{text}: {error}",
-                    retryable=code in {"AGENT-UPDATE-010", "AGENT-UPDATE-011"},
+                    retryable=code in {"AGENT-UPDATE-010", EXPIRED},
                 ) from error
         raise
     except OSError as error:

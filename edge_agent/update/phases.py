@@ -27,7 +27,12 @@ from edge_agent.update.selftest import spawn_self_test
 from edge_agent.update.shadow import ShadowState
 from edge_agent.update.shadow import decide as decide_shadow
 from edge_agent.update.states import Event, Phase
-from edge_agent.update.verify import check_files, check_targets, read_manifest
+from edge_agent.update.verify import (
+    check_files,
+    check_floor,
+    check_targets,
+    read_manifest,
+)
 from edge_agent.wire.control import Assignment
 from edge_agent.wire.manifest import FileRef, Release
 from edge_agent.wire.profile import Source
@@ -148,6 +153,7 @@ class Phases:
         self.trust.refresh(None, now_wall)
         try:
             self.trust.find(_assignment(state).target)
+            check_floor(_assignment(state), self.trust)
         except UpdateError as error:
             if elapsed_s > METADATA_PATIENCE_S:
                 raise

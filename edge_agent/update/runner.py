@@ -6,6 +6,7 @@ crash the journalled phase is simply carried out again; every phase but those at
 has a deadline. One thread owns it, and calls :meth:`tick` as often as it says.
 """
 
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -16,11 +17,12 @@ from msgspec import UNSET
 from edge_agent.base.clock import Clock
 from edge_agent.errors import UpdateError
 from edge_agent.store.slots import Slots, SlotStore
+from edge_agent.update.hub_word import HubWord
 from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work, step
+from edge_agent.update.metadata import EXPIRED
 from edge_agent.update.penalty import penalty_until
 from edge_agent.update.phases import Again, Phases
 from edge_agent.update.states import AT_REST, DEADLINES_S, Event, Phase
-from edge_agent.update.trusted_time import TrustedTime, is_synchronised
 from edge_agent.update.verify import open_assignment
 from edge_agent.wire.control import Assignment, TufBundle
 from edge_agent.wire.envelope import Envelope
@@ -34,7 +36,6 @@ UPDATE_PENALTY = "update.penalty"
 ASSIGNMENT_REFUSED = "update.assignment_refused"
 METADATA_REFUSED = "update.metadata_refused"
 
-TIME_FLOOR = "time_floor"
 IDLE_POLL_S = 1.0
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
@@ -65,11 +66,11 @@ class UpdateRunner:
         self._on_change = on_change
         self._random = random.SystemRandom()
         self._state = slots.read()
-        floor_at = slots.read_number(TIME_FLOOR)
-        self._time = TrustedTime(clock, floor_at, is_synchronised)
+        self._word = HubWord(slots, clock)
         self._clock_told = False
         self._wanted: Assignment | None = None
         self._unverified: Envelope | None = None
+        self._expired: TufBundle | None = None
         self._pending: Phase | None = None
         self._entered = clock.mono()
         self._next_at = clock.mono()
@@ -88,6 +89,10 @@ class UpdateRunner:
         Raises:
             StoreError: The journal cannot be written.
         """
+        self._follow_keys()
+        with contextlib.suppress(UpdateError):
+            # So far judged by a clock that may be wrong.
+            self._trust.refresh(None, self.trusted_now())
         self._apply(Happened(event=Event.RESTART))
 
     def on_desired(self, envelope: Envelope) -> None:
@@ -106,8 +111,8 @@ class UpdateRunner:
         self._unverified = None
         if self._wanted is None or assignment.seq > self._wanted.seq:
             self._wanted = assignment
-            if self._time.note(assignment.issued_at):
-                self._slots.write_number(TIME_FLOOR, assignment.issued_at)
+            if self._word.note(assignment.issued_at) and self._expired is not None:
+                self.on_metadata(self._expired)
         self._consider()
 
     def on_metadata(self, bundle: TufBundle) -> None:
@@ -116,15 +121,43 @@ class UpdateRunner:
         Raises:
             StoreError: The metadata or the journal cannot be written.
         """
+        self._expired = None
         try:
-            self._trust.refresh(bundle, self.trusted_now())
+            self._refresh(bundle)
         except UpdateError as error:
+            # It may only seem so to a clock that is wrong: an assignment will tell.
+            self._expired = bundle if error.code == EXPIRED else None
             log.warning(METADATA_REFUSED, extra={"error": str(error)})
             return
         self._next_at = self._clock.mono()
         if self._unverified is not None:
             self.on_desired(self._unverified)
         self._on_change(self._state)
+
+    def _refresh(self, bundle: TufBundle) -> None:
+        """Trust new metadata, and learn from it what time it is.
+
+        What seems to have expired is judged once more by the time that it tells. That
+        is a time which has been, so nothing can be made to last longer by it.
+        """
+        try:
+            self._trust.refresh(bundle, self.trusted_now())
+        except UpdateError:
+            if not self._learn(bundle):
+                raise
+            self._trust.refresh(bundle, self.trusted_now())
+        self._learn(bundle)
+
+    def _learn(self, bundle: TufBundle) -> bool:
+        """Take the keys and the time that metadata tells; say whether that was news."""
+        has_new_keys = self._follow_keys()
+        return self._word.note(self._trust.signed_at(bundle)) or has_new_keys
+
+    def _follow_keys(self) -> bool:
+        state = self._word.follow(self._trust.online_keys, self._state)
+        if state is not None:
+            self._state, self._wanted = state, None
+        return state is not None
 
     def on_crash_loop(self, release: int) -> None:
         """The worker died again and again soon after it loaded a release.
@@ -138,9 +171,14 @@ class UpdateRunner:
         """Return until when nothing new is taken up (0: it is)."""
         return penalty_until(self._state, self.trusted_now())
 
+    @property
+    def clock_is_trusted(self) -> bool:
+        """Whether the device's clock can be right."""
+        return self._word.clock_is_trusted
+
     def trusted_now(self) -> float:
         """Return the time that expiry is judged at (:mod:`trusted_time`)."""
-        return self._time.now()
+        return self._word.now()
 
     def tick(self) -> float:
         """Do what is due; return after how many seconds to call again.
@@ -179,8 +217,10 @@ class UpdateRunner:
 
     def _tell_clock(self) -> None:
         """Report, once until it is right again, that the clock cannot be right."""
-        if self._time.is_trusted:
-            self._clock_told = False
+        if self.clock_is_trusted:
+            if self._clock_told:
+                self._clock_told = False
+                self._on_change(self._state)
         elif not self._clock_told:
             self._clock_told = True
             wall = self._clock.wall()
@@ -194,6 +234,7 @@ class UpdateRunner:
                 facts={"clock_untrusted": "true"},
             )
             self._slots.write(self._state, [event])
+            self._on_change(self._state)
 
     def _consider(self) -> None:
         wanted = self._wanted

@@ -99,10 +99,15 @@ class UpdateService:
         self._inbox: queue.Queue[Message] = queue.Queue(INBOX)
         self._stop = threading.Event()
         self._penalty_until: Callable[[], float] = float
+        self._clock_untrusted: Callable[[], bool] = bool
 
     def penalty_until(self) -> float:
         """Return until when nothing new is taken up (0: it is)."""
         return self._penalty_until()
+
+    def clock_untrusted(self) -> bool:
+        """Tell whether the device's clock cannot be right."""
+        return self._clock_untrusted()
 
     def offer(self, message: Message) -> None:
         """Hand in a message; any thread may. A full inbox drops it, logged.
@@ -146,6 +151,7 @@ class UpdateService:
             on_change=lambda state: self._ports.on_change(state, trust.versions),
         )
         self._penalty_until = runner.penalty_until
+        self._clock_untrusted = lambda: not runner.clock_is_trusted
         commands = Commands(settings.device, slots, trust.verify, self._ports.carry_out)
         self._ports.on_change(runner.state, trust.versions)
         self._try(runner.recover)

@@ -1,18 +1,21 @@
 """What time it is, as far as the expiry of metadata goes.
 
 The system's clock may be wrong in both directions. Below the newest time that the hub
-signed it is certainly wrong; more than :data:`TOO_FAR_S` above it, and not set by a
-time service, it is taken for wrong too, or a clock in 2038 would refuse everything for
-ever. Then that signed time counts, and what has passed since it was heard of. A device
-that never heard of any believes its clock. Expiry gates installing only: a committed
-model runs at any time.
+signed, or below the time before which no agent was built, it is certainly wrong; more
+than :data:`TOO_FAR_S` above what was signed, and not set by a time service, it is taken
+for wrong too, or a clock in 2038 would refuse everything for ever. Then that signed
+time counts, and what has passed since it was heard of. A device that never heard of any
+believes a clock that can be right. Expiry gates installing only: a committed model runs
+at any time.
 """
 
 from collections.abc import Callable
 
-from edge_agent.base.clock import Clock
+from edge_agent.base.clock import EARLIEST_WALL, Clock
 
 TOO_FAR_S = 400 * 86_400.0
+SKEW_S = 300.0
+"""So far behind the hub's a clock may be that is right: clocks differ a little."""
 _UNSYNCHRONISED = 0x0040
 """STA_UNSYNC of ``<sys/timex.h>``."""
 
@@ -28,7 +31,7 @@ class TrustedTime:
         ``is_synchronised`` tells whether a time service set the system's clock.
         """
         self._clock = clock
-        self._floor_at = floor_at
+        self._signed_at = floor_at
         self._since = clock.mono()
         self._is_synchronised = is_synchronised
 
@@ -36,25 +39,32 @@ class TrustedTime:
     def is_trusted(self) -> bool:
         """Whether the system's clock can be right."""
         wall = self._clock.wall()
-        if wall < self._floor_at:
+        if wall < max(self._signed_at, EARLIEST_WALL) - SKEW_S:
             return False
-        if not self._floor_at or wall <= self._steady() + TOO_FAR_S:
+        if not self._signed_at or wall <= self._steady() + TOO_FAR_S:
             return True
         return self._is_synchronised()
 
     def now(self) -> float:
         """Return the time that expiry is judged at, seconds since 1970."""
-        return self._clock.wall() if self.is_trusted else self._steady()
+        if self.is_trusted:
+            return max(self._clock.wall(), self._signed_at)
+        return self._steady()
 
     def note(self, signed_at: float) -> bool:
         """Take note of a time that the hub signed; tell whether it is the newest."""
-        if signed_at <= self._floor_at:
+        if signed_at <= self._signed_at:
             return False
-        self._floor_at, self._since = signed_at, self._clock.mono()
+        self._signed_at, self._since = signed_at, self._clock.mono()
         return True
 
+    def forget(self) -> None:
+        """Know no signed time: who signed it is no longer believed."""
+        self._signed_at, self._since = 0.0, self._clock.mono()
+
     def _steady(self) -> float:
-        return self._floor_at + self._clock.mono() - self._since
+        floor_at = max(self._signed_at, EARLIEST_WALL)
+        return floor_at + self._clock.mono() - self._since
 
 
 def is_synchronised() -> bool:

@@ -36,6 +36,21 @@ def open_assignment(envelope: Envelope, device: str, verify: Verify) -> Assignme
     return assignment
 
 
+def check_floor(assignment: Assignment, trust: Trust) -> None:
+    """Check that a release is not below the lowest that the offline key allows.
+
+    Raises:
+        UpdateError: It is (AGENT-UPDATE-034).
+    """
+    if assignment.release < trust.min_release:
+        raise UpdateError(
+            "AGENT-UPDATE-034",
+            f"release {assignment.release} is below {trust.min_release}, the lowest"
+            " that may be installed",
+            cure="assign a newer release",
+        )
+
+
 def open_command(envelope: Envelope, device: str, verify: Verify) -> Command:
     """Return the command in an envelope.
 

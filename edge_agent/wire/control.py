@@ -61,7 +61,8 @@ class Reported(Message, frozen=True, kw_only=True):
     ``release`` and ``sha256`` are those of the interpreter that answers requests
     (0 and ``""``: none; 0 with a digest: the factory model). ``version`` rises with
     every report of one boot. Until ``penalty_until`` the device takes up no release
-    that is new to it, unless forced: two failed within a day.
+    that is new to it, unless forced: two failed within a day. ``clock_untrusted``:
+    its clock cannot be right, so expiry is judged by the newest hub-signed time.
     """
 
     device: DeviceId
@@ -76,6 +77,7 @@ class Reported(Message, frozen=True, kw_only=True):
     tuf: TufVersions = TufVersions()
     quarantined: Annotated[list[ReleaseNumber], Meta(max_length=64)] = []
     penalty_until: Instant | UnsetType = UNSET
+    clock_untrusted: bool | UnsetType = UNSET
 
 
 class ProbationPolicy(Message, frozen=True, kw_only=True):

@@ -45,6 +45,7 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
     last_seen_at: float
     first_seen_at: float
     clock_offset_s: float
+    clock_untrusted: bool
     boot: str
     certificate_ends_at: float | None
 
@@ -202,7 +203,7 @@ def _print_detail(detail: DeviceDetail) -> None:
             ("agent", (presence.agent if presence else "") or "-"),
             ("runtime", (presence.runtime if presence else "") or "-"),
             ("hardware", (presence.hardware if presence else "") or "-"),
-            ("clock offset", f"{view.clock_offset_s:.1f} s"),
+            ("clock offset", _clock_text(view)),
             ("release", view.release or "-"),
             ("model", view.sha256 or "-"),
             ("previous", (reported.previous if reported else 0) or "-"),
@@ -219,6 +220,13 @@ def _print_detail(detail: DeviceDetail) -> None:
                 else "-",
             ),
         ]
+    )
+
+
+def _clock_text(view: DeviceView) -> str:
+    offset = f"{view.clock_offset_s:.1f} s"
+    return (
+        f"{offset}, cannot be right: set it (NTP)" if view.clock_untrusted else offset
     )
 
 
@@ -241,6 +249,8 @@ def _view(row: "DeviceRow", now: float, ends: Mapping[str, float]) -> DeviceView
         last_seen_at=row.last_seen_at,
         first_seen_at=row.first_seen_at,
         clock_offset_s=row.clock_offset_s,
+        clock_untrusted=row.reported is not None
+        and row.reported.clock_untrusted is True,
         certificate_ends_at=ends.get(row.id),
         boot=row.boot,
     )

@@ -9,6 +9,7 @@ import msgspec
 
 from edge_agent.wire.manifest import Bundle, GateReport
 from hub.cli.output import json_option, print_fields, print_json, print_table
+from hub.cli.signing import floor_command, publish_command
 from hub.config import Home
 
 if TYPE_CHECKING:
@@ -152,6 +153,10 @@ def create_command(
         print_json(view)
         return
     click.echo(f"release {release} is {view.state}")
+
+
+releases.add_command(publish_command)
+releases.add_command(floor_command)
 
 
 def _view(row: "ReleaseRow") -> ReleaseView:

@@ -82,7 +82,8 @@ def _step_start(facts: RolloutFacts) -> Step:
         return _move(facts, Event.VALIDATED, text)
     if facts.state is State.VALIDATED:
         if not facts.signed:
-            return Step(state=facts.state, stage=facts.stage)
+            text = f"waits for its signature: hub releases publish {facts.candidate}"
+            return Step(state=facts.state, stage=facts.stage, reason=text)
         return _move(facts, Event.SIGNED, f"release {facts.candidate} is signed")
     text = f"{sum(1 for d in facts.devices if d.stage == 0)} devices in the canary"
     return _move(facts, Event.STARTED, text)

@@ -7,7 +7,7 @@ loses nothing. Called by the ticker thread and the command line.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 from edge_agent.base.clock import Clock
 from hub.config import RolloutConfig
 from hub.errors import ConflictError, NotFoundError, RefusedError
+from hub.releases.floor import refuse_below
 from hub.rollout.assigner import Assigner, terms_of
 from hub.rollout.facts import gather, has_failed, is_boxed
 from hub.rollout.machine import RolloutFacts, Step, step
@@ -41,13 +42,23 @@ class RolloutService:
     """Starts, steps and shows rollouts."""
 
     def __init__(
-        self, engine: Engine, config: RolloutConfig, clock: Clock, assigner: Assigner
+        self,
+        engine: Engine,
+        config: RolloutConfig,
+        clock: Clock,
+        assigner: Assigner,
+        *,
+        min_release: Callable[[], int] = int,
     ) -> None:
-        """Work on one database; ``assigner`` signs and stores assignments."""
+        """Work on one database; ``assigner`` signs and stores assignments.
+
+        ``min_release`` is the lowest release that devices install (0: any).
+        """
         self._engine = engine
         self._config = config
         self._clock = clock
         self._assigner = assigner
+        self._min_release = min_release
 
     def start(
         self, release: int, *, stages: Sequence[float] = (), forced: bool = False
@@ -62,7 +73,8 @@ class RolloutService:
 
         Raises:
             NotFoundError: There is no such release (``HUB-RELEASE-010``).
-            RefusedError: The stages are not rising shares up to 1.
+            RefusedError: The stages are not rising shares up to 1, or the release is
+                below the lowest that devices install (``HUB-FLOOR-002``).
             ConflictError: The fleet has this release already, or a rollout is just
                 being rolled back.
         """
@@ -73,6 +85,7 @@ class RolloutService:
                 f"stages {list(shares)} are not rising shares that end with 1.0",
                 cure="for example: --stages 0.25,0.5,1.0",
             )
+        refuse_below(release, self._min_release())
         with transaction(self._engine) as conn:
             row = release_store.require_release(conn, release)
             current = store.last_completed(conn)

@@ -21,6 +21,7 @@ from tuf.api.metadata import (
 from edge_agent.wire.codec import encode
 from edge_agent.wire.control import Assignment, Command, TufBundle
 from edge_agent.wire.envelope import Envelope, Purpose, seal
+from edge_agent.wire.trust import MIN_RELEASE, SIGNED_AT
 
 T = TypeVar("T", Targets, Snapshot, Timestamp)
 
@@ -35,6 +36,9 @@ class TufRepository:
         self.signers = {name: CryptoSigner.generate_ed25519() for name in names}
         self.targets: dict[str, bytes] = {}
         self.version = 0
+        self.signed_at: int | None = None
+        """What the timestamp says of its time; ``None``: nothing, as older hubs."""
+        self.min_release = 0
         self.root_versions: list[bytes] = []
         root = Root(expires=self.expires, consistent_snapshot=True)
         for role, signer in (
@@ -78,6 +82,7 @@ class TufRepository:
             version=self.version,
             expires=self.expires,
             delegations=Delegations({key.keyid: key}, {"models": role}),
+            unrecognized_fields={MIN_RELEASE: self.min_release},
         )
         snapshot = Snapshot(version=self.version, expires=self.expires)
         snapshot.meta = {
@@ -86,6 +91,8 @@ class TufRepository:
         }
         timestamp = Timestamp(version=self.version, expires=self.expires)
         timestamp.snapshot_meta = MetaFile(self.version)
+        if self.signed_at is not None:
+            timestamp.unrecognized_fields[SIGNED_AT] = self.signed_at
         v = self.version
         files = {
             f"{v}.models.json": self._signed(models, models_signer),

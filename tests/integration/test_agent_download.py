@@ -1,5 +1,9 @@
 """Downloads over real HTTP: resumed, capped, checked, interrupted."""
 
+import contextlib
+import http.server
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,6 @@ import pytest
 from edge_agent.errors import UpdateError
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.update.download import (
-    CHUNK_BYTES,
     InterruptedDownloadError,
     Ways,
     fetch_artifact,
@@ -24,6 +27,34 @@ FILE = FileRef(name="model.tflite", sha256=sha256_of(DATA), bytes=len(DATA))
 def store(tmp_path: Path) -> ArtifactStore:
     """Return an empty store."""
     return ArtifactStore(tmp_path)
+
+
+@contextlib.contextmanager
+def dripping_server(data: bytes) -> Iterator[str]:
+    """Serve a file byte by byte, each after a moment, for as long as somebody reads."""
+    gone = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for byte in data:
+                    self.wfile.write(bytes([byte]))
+                    if gone.wait(0.1):
+                        return
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Keep quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        gone.set()
+        server.shutdown()
+        thread.join()
 
 
 def never() -> bool:
@@ -50,7 +81,7 @@ def test_interrupted_download_goes_on(store: ArtifactStore) -> None:
         have = store.part_path(FILE.sha256).stat().st_size
         fetch_artifact(url, FILE, store, Ways(interrupted=never))
 
-    assert CHUNK_BYTES <= have < len(DATA)
+    assert 0 < have < len(DATA)
     assert asked == ["", f"bytes={have}-"]
     assert store.read(FILE) == DATA
 
@@ -102,6 +133,20 @@ def test_absent_server_and_file(store: ArtifactStore) -> None:
 
     assert missing.value.retryable
     assert away.value.retryable
+
+
+def test_a_server_that_drips_holds_nobody(store: ArtifactStore) -> None:
+    """Every byte is an occasion to turn to something more urgent."""
+    asked: list[int] = []
+
+    def urgent() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    with dripping_server(DATA) as url, pytest.raises(InterruptedDownloadError):
+        fetch_artifact(url, FILE, store, Ways(interrupted=urgent))
+
+    assert 0 < store.part_path(FILE.sha256).stat().st_size < 10
 
 
 def test_full_disk(store: ArtifactStore) -> None:

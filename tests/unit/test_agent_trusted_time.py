@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from edge_agent.base.clock import EARLIEST_WALL
 from edge_agent.update.trusted_time import TOO_FAR_S, TrustedTime, is_synchronised
 
 DAY_S = 86_400.0
@@ -67,10 +68,34 @@ def test_the_clock_matrix(
     assert (found.now(), found.is_trusted) == (expected, is_trusted)
 
 
-def test_a_device_that_never_heard_of_the_hub_believes_its_clock() -> None:
-    """Without a signed time there is nothing to judge the clock by."""
-    for at in (0.0, SIGNED, IN_2038):
+def test_a_device_that_never_heard_of_the_hub_believes_a_clock_that_can_be_right() -> (
+    None
+):
+    """Without a signed time the agent's own age is all there is to judge it by."""
+    for at in (EARLIEST_WALL, SIGNED, IN_2038):
         assert time_of(at, floor_at=0.0).now() == at
+    for at in (0.0, EARLIEST_WALL - DAY_S):
+        found = time_of(at, floor_at=0.0)
+        assert (found.now(), found.is_trusted) == (EARLIEST_WALL, False)
+
+
+def test_clocks_may_differ_a_little() -> None:
+    """A device some seconds behind its hub is right, and time does not run back."""
+    found = time_of(SIGNED - 10)
+
+    assert (found.now(), found.is_trusted) == (SIGNED, True)
+    assert not time_of(SIGNED - 301).is_trusted
+
+
+def test_what_a_key_signed_is_forgotten_with_it() -> None:
+    """Then the clock counts again, whatever time was signed."""
+    found = time_of(SIGNED, floor_at=1e10)
+    assert found.now() == 1e10
+
+    found.forget()
+
+    assert found.now() == SIGNED
+    assert found.note(SIGNED + 10)
 
 
 def test_time_goes_on_while_the_clock_is_wrong() -> None:
