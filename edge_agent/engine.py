@@ -1,14 +1,18 @@
 """A model and its contract in one object: what an application can embed.
 
-``Engine`` validates, runs the interpreter and reads the answer; the worker uses this
-very class. It keeps no telemetry. Not thread-safe: one owner.
+``Engine`` validates, runs the interpreter, reads the answer and, if asked, keeps the
+profile of what it saw; the worker uses this very class, without the profile. It may be
+called from many threads: a lock makes them take turns at the interpreter, which costs
+0.1 us where nobody waits (a thread that owns it would cost 20). Several engines run
+beside each other.
 """
 
 import hashlib
+import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,15 +20,34 @@ from typing import Self
 import numpy as np
 
 from edge_agent.errors import ModelError, SampleRejectedError
-from edge_agent.pipeline.prediction import Prediction, Sample
-from edge_agent.pipeline.validate import validate
+from edge_agent.pipeline.answer import (
+    NO_CLASSES,
+    ModelContract,
+    contract_of_bundle,
+    contract_of_model,
+    is_finite,
+    probabilities_of,
+)
+from edge_agent.pipeline.prediction import Given, Prediction, Sample
+from edge_agent.pipeline.rows import Rows
+from edge_agent.pipeline.validate import INPUTS, Validator
+from edge_agent.runtime.fit import ask, check_fit
 from edge_agent.runtime.litert import load_model
-from edge_agent.runtime.port import Model
+from edge_agent.runtime.port import Array, TensorSpec
+from edge_agent.sketch.choice import choose_channels
+from edge_agent.sketch.profile import WindowProfile
 from edge_agent.wire.codec import decode
 from edge_agent.wire.errors import WireError
-from edge_agent.wire.manifest import BUNDLE_FILE, Bundle, InputContract, TensorContract
+from edge_agent.wire.manifest import (
+    BUNDLE_FILE,
+    AnswerKind,
+    Bundle,
+    FileRef,
+    InputContract,
+)
+from edge_agent.wire.profile import Channel, ProfileData, ReferenceProfile
 
-__all__ = ["Engine", "FileAnswer", "Prediction", "infer_file"]
+__all__ = ["Engine", "FileAnswer", "Prediction", "TensorSpec", "infer_file"]
 
 _UNREADABLE = (
     OSError,
@@ -35,80 +58,122 @@ _UNREADABLE = (
     zlib.error,
 )
 """What NumPy raises of a file that is no npz archive (or holds one bare array)."""
+UNREADABLE = "AGENT-MODEL-011"
+MAX_PROFILE_BYTES = 8 << 20
+NONE: dict[str, Array] = {}
+"""No further inputs; never changed."""
 
 
 class Engine:
-    """One loaded model."""
+    """One loaded model.
+
+    Attributes:
+        contract: What the first input's samples must look like.
+        labels: Names of the classes; none where the model answers with values.
+        inputs, outputs: The model's tensors as the file has them.
+    """
 
     def __init__(
         self,
         data: bytes,
         *,
-        contract: InputContract | None = None,
+        contract: ModelContract | None = None,
         labels: Sequence[str] = (),
-        outputs: Sequence[str] = (),
         release: int = 0,
+        channels: Sequence[Channel] | None = None,
     ) -> None:
         """Load a model.
 
         Args:
             data: The ``.tflite`` file, already verified.
-            contract: What a sample must look like; by default the model's own input
-                shape and nothing else.
-            labels: Names of the classes; by default ``0``, ``1``, …
-            outputs: Output names, probabilities first; by default the output called
-                ``probabilities``, or else the model's only output.
+            contract: What goes in and what comes out; by default what the model itself
+                tells.
+            labels: Names of the classes, where there is no contract.
             release: Number of the release, 0 for a file of no release.
+            channels: What :meth:`profile` is made of; an empty list chooses some, and
+                with ``None`` no profile is kept.
 
         Raises:
-            ModelError: The model does not load, or does not fit the contract
-                (``AGENT-MODEL-008``).
+            ModelError: The model does not load, or does not fit the contract or the
+                labels (``AGENT-MODEL-008``).
         """
         self._model = load_model(data)
+        known = contract or contract_of_model(self._model, labels)
+        check_fit(self._model, [one.tensor for one in known.inputs], known.outputs)
+        self.inputs: tuple[TensorSpec, ...] = self._model.inputs
+        self.outputs: tuple[TensorSpec, ...] = self._model.outputs
+        self.contract: InputContract = known.inputs[0]
+        self.labels = known.labels
         self._release = release
-        self.contract = contract or _own_contract(self._model)
-        self._probabilities = _probabilities(self._model, outputs)
-        (classes,) = next(
-            spec.shape
-            for spec in self._model.outputs
-            if spec.name == self._probabilities
-        )
-        self.labels = tuple(labels) or tuple(str(i) for i in range(classes))
-        _check_fit(self._model, self.contract, self.labels, classes)
+        self._kind, self._telling = known.kind, known.outputs[0].name
+        self._validators = {one.tensor.name: Validator(one) for one in known.inputs}
+        self._check = Validator(self.contract).check
+        self._ask = self._fast_way()
+        self._lock = threading.Lock()
+        self._window: WindowProfile | None = None
+        if channels is not None:
+            chosen = channels or choose_channels(
+                known.inputs, known.outputs, known.labels
+            )
+            self._rows, self._window = Rows(chosen), WindowProfile(chosen)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Load a bundle folder (its digest is checked) or a single ``.tflite`` file.
+    def open(cls, path: Path | str, *, monitor: bool = True) -> Self:
+        """Load a bundle folder (its digests are checked) or a single ``.tflite`` file.
+
+        Args:
+            path: The folder or the file.
+            monitor: Whether to keep a profile: on the channels of the bundle's
+                reference, or on chosen ones where there is none.
 
         Raises:
             ModelError: It cannot be read (``AGENT-MODEL-011``) or loaded.
         """
+        path = Path(path)
         try:
             if not path.is_dir():
-                return cls(path.read_bytes())
+                return cls(path.read_bytes(), channels=() if monitor else None)
             bundle = decode((path / BUNDLE_FILE).read_bytes(), Bundle)
-            data = (path / bundle.model.name).read_bytes()
+            data = _read_checked(path, bundle.model)
+            if not monitor:
+                return cls.of_bundle(data, bundle)
+            profile = _read_checked(path, bundle.reference)
+            reference = decode(profile, ReferenceProfile, limit=MAX_PROFILE_BYTES)
         except (OSError, WireError) as error:
-            raise ModelError("AGENT-MODEL-011", f"{path}: {error}") from error
-        if hashlib.sha256(data).hexdigest() != bundle.model.sha256:
-            raise ModelError(
-                "AGENT-MODEL-011", f"{path}: {bundle.model.name} has a wrong digest"
-            )
-        return cls.of_bundle(data, bundle)
+            raise ModelError(UNREADABLE, f"{path}: {error}") from error
+        return cls.of_bundle(data, bundle, channels=reference.channels)
 
     @classmethod
-    def of_bundle(cls, data: bytes, bundle: Bundle, *, release: int = 0) -> Self:
+    def of_bundle(
+        cls,
+        data: bytes,
+        bundle: Bundle,
+        *,
+        release: int = 0,
+        channels: Sequence[Channel] | None = None,
+    ) -> Self:
         """Load a bundle's verified model bytes."""
         return cls(
             data,
-            contract=bundle.input,
-            labels=bundle.labels,
-            outputs=[tensor.name for tensor in bundle.outputs],
+            contract=contract_of_bundle(bundle),
             release=release,
+            channels=channels,
         )
 
-    def predict(self, sample: Sample) -> Prediction:
+    def __enter__(self) -> Self:
+        """Return the engine."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Free the model."""
+        self.close()
+
+    def predict(self, sample: Given, /, *further: Sample) -> Prediction:
         """Validate and infer one sample.
+
+        Args:
+            sample: The sample of the first input, or those of all inputs by name.
+            further: The samples of the other inputs, in order.
 
         Raises:
             SampleRejectedError: The sample fails a quality check.
@@ -116,28 +181,121 @@ class Engine:
                 finite (``AGENT-MODEL-005``).
         """
         started = time.perf_counter()
-        inputs = validate(sample, self.contract)
-        outputs = self._model.predict(inputs)
-        probabilities = outputs[self._probabilities]
-        index = int(probabilities.argmax())
-        confidence = float(probabilities[index])
-        latency_us = (time.perf_counter() - started) * 1e6
-        if not np.isfinite(probabilities).all():
+        try:
+            if self._ask is not None and type(sample) is np.ndarray:
+                inputs, extra = self._check(sample), NONE
+            else:
+                inputs, *others = self._check_all(sample, further)
+                extra = dict(zip(list(self._validators)[1:], others, strict=True))
+        except SampleRejectedError as error:
+            self._count_rejected(error.reason)
+            raise
+        with self._lock:
+            if self._ask is not None:
+                outputs = self._ask(inputs)
+            else:
+                outputs = ask(self._model, {self.contract.tensor.name: inputs, **extra})
+            made = self._read(inputs, extra, outputs, started)
+            if self._window is not None and self._rows.add(made):
+                self._rows.drain(self._window)
+        return made
+
+    def run(
+        self, inputs: Mapping[str, Array], *, dequantize: bool = False
+    ) -> dict[str, Array]:
+        """Run whole tensors with their batch axes; nothing is checked but their fit.
+
+        See :meth:`edge_agent.runtime.port.Model.run`.
+
+        Raises:
+            ModelError: The tensors do not fit the model, or it failed.
+        """
+        with self._lock:
+            return self._model.run(inputs, dequantize=dequantize)
+
+    def profile(self, *, start_over: bool = False) -> ProfileData:
+        """Return the profile of what was predicted, and begin a new one if asked.
+
+        Raises:
+            ModelError: The engine keeps none (``AGENT-MODEL-013``).
+        """
+        with self._lock:
+            window = self._window
+            if window is None:
+                raise ModelError(
+                    "AGENT-MODEL-013",
+                    "this engine keeps no profile",
+                    cure="name channels, or open it with monitor=True",
+                )
+            self._rows.drain(window)
+            if start_over:
+                self._window = WindowProfile(window.channels)
+        return window.to_wire()
+
+    def close(self) -> None:
+        """Free the model."""
+        with self._lock:
+            self._model.close()
+
+    def _fast_way(self) -> Callable[[Array], dict[str, Array]] | None:
+        """Return how to ask with a validated sample, where there is one input.
+
+        The samples of some inputs must be converted for the model first.
+        """
+        dtype, spec = self.contract.tensor.dtype, self.inputs[0]
+        steps = spec.quantized and dtype == spec.dtype
+        same = spec.quantized or dtype == spec.dtype
+        if len(self.inputs) > 1 or steps or not same:
+            return None
+        return self._model.predict
+
+    def _check_all(self, sample: Given, further: Sequence[Sample]) -> list[Array]:
+        if isinstance(sample, Mapping):
+            given: Mapping[str, Sample] = sample
+        else:
+            given = dict(zip(self._validators, (sample, *further), strict=False))
+        if set(given) != set(self._validators) or len(further) >= len(self._validators):
+            raise SampleRejectedError(
+                INPUTS, f"{len(given)} inputs, the model takes {[*self._validators]}"
+            )
+        return [
+            validator.check(np.asarray(given[name]))
+            for name, validator in self._validators.items()
+        ]
+
+    def _count_rejected(self, reason: str) -> None:
+        with self._lock:
+            if self._window is not None:
+                self._window.reject(reason)
+
+    def _read(
+        self,
+        inputs: Array,
+        extra: dict[str, Array],
+        outputs: dict[str, Array],
+        started: float,
+    ) -> Prediction:
+        if self._kind is AnswerKind.VALUES:
+            probabilities, index, confidence, label = NO_CLASSES, -1, 0.0, ""
+            told: Iterable[Array] = outputs.values()
+        else:
+            probabilities = probabilities_of(self._kind, outputs[self._telling])
+            index = int(probabilities.argmax())
+            confidence, label = float(probabilities[index]), self.labels[index]
+            told = (probabilities,)
+        if not all(map(is_finite, told)):
             raise ModelError("AGENT-MODEL-005", "model answered NaN or infinity")
         return Prediction(
             release=self._release,
-            label=self.labels[index],
+            label=label,
             index=index,
             confidence=confidence,
             probabilities=probabilities,
             outputs=outputs,
             inputs=inputs,
-            latency_us=latency_us,
+            latency_us=(time.perf_counter() - started) * 1e6,
+            extra=extra,
         )
-
-    def close(self) -> None:
-        """Free the model."""
-        self._model.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +320,7 @@ def infer_file(model_path: Path, input_npz: Path) -> list[FileAnswer]:
     Raises:
         ModelError: The model or the input file cannot be read.
     """
-    engine = Engine.open(model_path)
+    engine = Engine.open(model_path, monitor=False)
     try:
         # Opened here: of a broken archive, NumPy would leave its own handle open.
         with input_npz.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -201,43 +359,8 @@ def _samples(array: Sample, contract: InputContract) -> list[tuple[int, Sample]]
     return [(start, array[start : start + length]) for start in starts]
 
 
-def _own_contract(model: Model) -> InputContract:
-    spec = model.inputs[0]
-    return InputContract(
-        tensor=TensorContract(name=spec.name, shape=list(spec.shape)),
-    )
-
-
-def _probabilities(model: Model, outputs: Sequence[str]) -> str:
-    shapes = {spec.name: spec.shape for spec in model.outputs}
-    missing = [name for name in outputs if name not in shapes]
-    if missing:
-        raise ModelError("AGENT-MODEL-008", f"model has no output {missing[0]!r}")
-    if outputs:
-        name = outputs[0]
-    elif "probabilities" in shapes or len(shapes) > 1:
-        name = "probabilities"
-    else:
-        name = next(iter(shapes))
-    if len(shapes.get(name, ())) != 1:
-        raise ModelError(
-            "AGENT-MODEL-008",
-            "which output holds the class probabilities is not known",
-            cure="name that output `probabilities`, with shape (1, classes)",
-        )
-    return name
-
-
-def _check_fit(
-    model: Model, contract: InputContract, labels: tuple[str, ...], classes: int
-) -> None:
-    shape = model.inputs[0].shape
-    if tuple(contract.tensor.shape) != shape:
-        raise ModelError(
-            "AGENT-MODEL-008",
-            f"contract wants samples of {contract.tensor.shape}, model {list(shape)}",
-        )
-    if len(labels) != classes:
-        raise ModelError(
-            "AGENT-MODEL-008", f"{len(labels)} labels for {classes} probabilities"
-        )
+def _read_checked(folder: Path, file: FileRef) -> bytes:
+    data = (folder / file.name).read_bytes()
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise ModelError(UNREADABLE, f"{folder}: {file.name} has a wrong digest")
+    return data

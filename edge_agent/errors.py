@@ -19,7 +19,7 @@ class SampleRejectedError(AgentError):
     """A sample that fails a quality check; it is counted, never inferred.
 
     Attributes:
-        reason: ``shape``, ``dtype``, ``not_finite`` or ``range``.
+        reason: ``shape``, ``dtype``, ``not_finite``, ``range`` or ``inputs``.
     """
 
     def __init__(self, reason: str, text: str) -> None:

@@ -16,8 +16,8 @@ from edge_agent.pipeline.owner import (
     Urgency,
 )
 from edge_agent.pipeline.prediction import (
+    Given,
     Prediction,
-    Sample,
     ServedBy,
     rule_prediction,
 )
@@ -36,6 +36,12 @@ class Loaded:
     contract: InputContract
     reference: ReferenceProfile
     reference_sha256: str
+    extra_inputs: tuple[InputContract, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[InputContract, ...]:
+        """All inputs, in order."""
+        return (self.contract, *self.extra_inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +63,7 @@ class Ladder:
 
     def predict(
         self,
-        sample: Sample,
+        sample: Given,
         *,
         step_timeout_s: float = STEP_TIMEOUT_S,
         urgency: Urgency = Urgency.LIVE,

@@ -10,16 +10,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from edge_agent.errors import AgentError
+from edge_agent.pipeline.answer import trial_sample
 from edge_agent.pipeline.infer import Ladder, Loaded
-from edge_agent.pipeline.observe import channel_values
 from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.prediction import Predictor
-from edge_agent.runtime.port import Floats
+from edge_agent.pipeline.rows import channel_values
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
-from edge_agent.wire.manifest import InputContract
 
 MODEL_LOADED = "model.loaded"
 MODEL_FAILED = "model.load.failed"
@@ -91,9 +88,10 @@ class SlotLoader:
 
     def _open(self, files: LoadedRelease) -> Predictor:
         engine = self._ports.open_engine(files)
-        trial = trial_sample(files.release.bundle.input)
+        trial = trial_sample(files.release.bundle.inputs)
         try:
-            channel_values(files.reference, engine.predict(trial))
+            made = engine.predict(trial)
+            channel_values(files.reference.channels, made)
         except AgentError:
             engine.close()
             raise
@@ -111,6 +109,7 @@ class SlotLoader:
             sha256=bundle.model.sha256,
             labels=tuple(bundle.labels),
             contract=bundle.input,
+            extra_inputs=bundle.inputs[1:],
             reference=files.reference,
             reference_sha256=bundle.reference.sha256,
         )
@@ -122,9 +121,3 @@ def close_unused(old: Ladder, new: Ladder) -> None:
     for loaded in (old.active, old.previous):
         if loaded is not None and id(loaded) not in kept:
             loaded.owner.close()
-
-
-def trial_sample(contract: InputContract) -> Floats:
-    """Return a sample that keeps the contract: zeros, or the limit nearest to zero."""
-    value = min(max(0.0, contract.low), contract.high)
-    return np.full(contract.tensor.shape, value, np.float32)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from edge_agent.errors import WorkerError
-from edge_agent.pipeline.prediction import Prediction, Predictor, Sample
+from edge_agent.pipeline.prediction import Given, Prediction, Predictor
 
 QUEUE_DEPTH = 64
 STEP_TIMEOUT_S = 1.0
@@ -43,7 +43,7 @@ class Urgency(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    sample: Sample
+    sample: Given
     future: "Future[Prediction]" = field(default_factory=Future)
 
 
@@ -75,7 +75,7 @@ class Owner:
 
     def predict(
         self,
-        sample: Sample,
+        sample: Given,
         *,
         timeout_s: float = STEP_TIMEOUT_S,
         urgency: Urgency = Urgency.LIVE,
@@ -105,7 +105,7 @@ class Owner:
             self._give_up(job, urgency)
             raise _late(timeout_s) from error
 
-    def check(self, sample: Sample, *, timeout_s: float) -> None:
+    def check(self, sample: Given, *, timeout_s: float) -> None:
         """Have the owner thread really infer a sample that is nobody's.
 
         A queue that is busy with live requests is proof enough: only a model that has

@@ -24,7 +24,7 @@ from edge_agent.pipeline.owner import (
     ShedError,
     Urgency,
 )
-from edge_agent.pipeline.prediction import Sample, ServedBy
+from edge_agent.pipeline.prediction import Given, ServedBy
 from edge_agent.pipeline.recent import Entry, Recent
 from edge_agent.pipeline.shadow import Beside
 from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
@@ -78,7 +78,7 @@ class SamplePath:
     def infer(
         self,
         sample_id: str,
-        sample: Sample,
+        sample: Given,
         *,
         urgency: Urgency = Urgency.LIVE,
         stream: str = API_STREAM,
@@ -128,12 +128,7 @@ class SamplePath:
                     f"no recent prediction of sample {sample_id!r}",
                     cure="send labels sooner, and with the id of the prediction",
                 )
-            if entry.labels and label not in entry.labels:
-                raise WorkerError(
-                    "AGENT-WORKER-008",
-                    f"{label!r} is no label of release {entry.release}",
-                    cure=f"known: {', '.join(entry.labels)}"[:512],
-                )
+            _check_label(entry, label)
             if not self._recent.take_label(sample_id):
                 return False
             now = self._ports.clock.wall()
@@ -219,7 +214,9 @@ class SamplePath:
         with self._lock:
             self._number += 1
             entry = self._entry(ladder, sample_id, answer)
-            inputs = made.inputs if self._collector.consent is not None else None
+            # A record has room for one input; samples of several stay here.
+            wanted = self._collector.consent is not None and not made.extra
+            inputs = made.inputs if wanted else None
             self._recent.add(entry, inputs)
             self._total.add(event)
             if ladder.active is not None and ladder.active is self._ladder.active:
@@ -272,6 +269,19 @@ class SamplePath:
         for record in records:
             if record is not None:
                 self._ports.emit(record)
+
+
+def _check_label(entry: Entry, label: str) -> None:
+    if entry.labels and label not in entry.labels:
+        raise WorkerError(
+            "AGENT-WORKER-008",
+            f"{label!r} is no label of release {entry.release}",
+            cure=f"known: {', '.join(entry.labels)}"[:512],
+        )
+    if not entry.label:
+        raise WorkerError(
+            "AGENT-WORKER-008", f"release {entry.release} predicts no classes"
+        )
 
 
 def _feedback_record(entry: Entry, label: str, now: float) -> FeedbackRecord:

@@ -7,8 +7,8 @@ answer is nobody's: it enters no window, no figure and no ring.
 import contextlib
 
 from edge_agent.errors import ModelError
+from edge_agent.pipeline.answer import trial_sample
 from edge_agent.pipeline.infer import Ladder, Loaded
-from edge_agent.pipeline.loading import trial_sample
 
 CHECK_S = 1.4
 """How long one sample may hold a model; two models fit into the asker's deadline."""
@@ -30,4 +30,4 @@ def check_ladder(ladder: Ladder) -> None:
 
 
 def _check(loaded: Loaded) -> None:
-    loaded.owner.check(trial_sample(loaded.contract), timeout_s=CHECK_S)
+    loaded.owner.check(trial_sample(loaded.inputs), timeout_s=CHECK_S)

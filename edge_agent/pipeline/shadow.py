@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 from edge_agent.base.clock import Clock
 from edge_agent.errors import AgentError
+from edge_agent.pipeline.answer import disagree
 from edge_agent.pipeline.owner import Owner
-from edge_agent.pipeline.prediction import Prediction, Predictor, Sample
+from edge_agent.pipeline.prediction import Given, Prediction, Predictor
 from edge_agent.sketch.latency import bin_of, quantile_us
 from edge_agent.wire.records import ShadowSummary
 
@@ -35,7 +36,7 @@ STUCK_S = 2.0
 """After so much longer, what does not end is taken to never end."""
 _GOLDEN = 0.6180339887498949
 
-_Job = tuple[Sample, Prediction]
+_Job = tuple[Given, Prediction]
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Shadow:
             self._place = (self._place + _GOLDEN) % 1.0
             return self._place < self.ratio
 
-    def offer(self, sample: Sample, answer: Prediction, *, busy: bool) -> None:
+    def offer(self, sample: Given, answer: Prediction, *, busy: bool) -> None:
         """Take an answered sample, unless live requests wait or too many do here."""
         if busy or not self._ready or self._jobs.qsize() >= QUEUE_DEPTH:
             with self._lock:
@@ -164,7 +165,7 @@ class Shadow:
             self._errors += 1
             return
         self._n += 1
-        self._different += tried.label != answer.label
+        self._different += disagree(tried, answer)
         self._shift += tried.confidence - answer.confidence
         for counts, made in zip(self._latency, (answer, tried), strict=True):
             counts[bin_of(made.latency_us)] += 1
@@ -193,7 +194,7 @@ class Beside:
         self._present: Shadow | None = None
         self._mine = threading.local()
 
-    def note(self, sample: Sample, answer: Prediction, owner: Owner) -> None:
+    def note(self, sample: Given, answer: Prediction, owner: Owner) -> None:
         """Remember what the calling thread just answered, if it is to be tried."""
         shadow = self._present
         if shadow is not None and shadow.samples_next():

@@ -4,7 +4,10 @@ Device, trainer and hub get them from this one function, so a reference profile 
 device's profile can differ only in the data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,44 +15,92 @@ from numpy.typing import NDArray
 from edge_agent.wire.profile import Channel, Source
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[Any]
 Values = NDArray[np.float64]
+
+_NONE: Mapping[str, Numbers] = MappingProxyType({})
 
 
 def extract(
     channels: Sequence[Channel],
-    inputs: Floats,
+    inputs: Numbers,
     probabilities: Floats,
-    outputs: Mapping[str, Floats],
+    outputs: Mapping[str, Numbers],
+    extra_inputs: Mapping[str, Numbers] = _NONE,
 ) -> Values:
     """Return the channel values of a batch of samples.
 
     Args:
         channels: What to extract, in order.
-        inputs: Shape ``(n, ..., axes)``.
+        inputs: The first input, shape ``(n, ..., axes)``.
         probabilities: Shape ``(n, classes)``.
-        outputs: Monitoring outputs by name, each of shape ``(n, ...)``.
+        outputs: Outputs by name, each of shape ``(n, ...)``.
+        extra_inputs: Further inputs by name, each of shape ``(n, ...)``.
 
     Returns:
         Shape ``(n, len(channels))``; a class is its index as a float.
 
     Raises:
-        KeyError: A channel names an output that is not there.
+        KeyError: A channel names a tensor that is not there.
+        IndexError: It names an element that its tensor does not have.
     """
-    flat = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-    mean, std = flat.mean(axis=1), flat.std(axis=1)
+    arrays = _Arrays(inputs, probabilities, outputs, extra_inputs)
     values = np.empty((len(inputs), len(channels)))
-    for place, channel in enumerate(channels):
+    # What is not finite comes out as such; the caller rejects that row.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for place, channel in enumerate(channels):
+            values[:, place] = arrays.column(channel)
+    return values
+
+
+class _Arrays:
+    """The arrays of one batch, and what was computed of them already."""
+
+    def __init__(
+        self,
+        inputs: Numbers,
+        probabilities: Floats,
+        outputs: Mapping[str, Numbers],
+        extra_inputs: Mapping[str, Numbers],
+    ) -> None:
+        self._rows = len(inputs)
+        self._probabilities = probabilities
+        self._inputs = {"": inputs, **extra_inputs}
+        self._outputs = outputs
+        # One mean of a tensor serves the channels of all its axes.
+        self._by_axis: Callable[[str, bool], Numbers] = cache(self._along_rows)
+
+    def column(self, channel: Channel) -> Numbers:
+        name, index = channel.tensor, channel.index
+        column: Numbers
         match channel.source:
             case Source.CLASS:
-                column = probabilities.argmax(axis=1)
+                column = self._probabilities.argmax(axis=1)
             case Source.CONFIDENCE:
-                column = probabilities.max(axis=1)
-            case Source.INPUT_MEAN:
-                column = mean[:, channel.index]
-            case Source.INPUT_STD:
-                column = std[:, channel.index]
+                column = self._probabilities.max(axis=1)
+            case Source.INPUT_MEAN | Source.INPUT_STD:
+                spread = channel.source is Source.INPUT_STD
+                column = self._by_axis(name, spread)[:, index]
+            case Source.INPUT_LEVEL:
+                column = self._flat(self._inputs[name]).mean(axis=1)
+            case Source.INPUT_SPREAD:
+                column = self._flat(self._inputs[name]).std(axis=1)
             case Source.OUTPUT:
-                output = outputs[channel.tensor].reshape(len(inputs), -1)
-                column = output[:, channel.index]
-        values[:, place] = column
-    return values
+                column = self._flat(self._outputs[name])[:, index]
+            case Source.OUTPUT_LEVEL:
+                column = self._flat(self._outputs[name]).mean(axis=1)
+            case Source.OUTPUT_SPREAD:
+                column = self._flat(self._outputs[name]).std(axis=1)
+        return column
+
+    def _along_rows(self, name: str, spread: bool) -> Numbers:  # noqa: FBT001 - a key
+        array = self._inputs[name]
+        axes = array.shape[-1] if array.ndim > 1 else 1
+        by_row = self._flat(array).reshape(self._rows, -1, axes)
+        along: Numbers = by_row.std(axis=1) if spread else by_row.mean(axis=1)
+        return along
+
+    def _flat(self, array: Numbers) -> Numbers:
+        flat = array.reshape(self._rows, -1)
+        # A sum of halves overflows soon.
+        return flat.astype(np.float32) if array.dtype == np.float16 else flat

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.sketch.bins import Binner, CountArray
 from edge_agent.sketch.latency import bin_of
 from edge_agent.sketch.moments import Moments
 from edge_agent.wire.profile import Channel, ProfileData
@@ -17,20 +18,6 @@ from edge_agent.wire.profile import Channel, ProfileData
 BUFFER_ROWS = 64
 
 Values = NDArray[np.float64]
-CountArray = NDArray[np.int64]
-
-
-def bin_values(channel: Channel, values: Values) -> CountArray:
-    """Count ``values`` of shape ``(n,)`` into the channel's bins.
-
-    A category outside the known ones is counted in the last bin.
-    """
-    if channel.categories:
-        last = len(channel.categories) - 1
-        bins = np.clip(values.astype(np.int64), 0, last)
-    else:
-        bins = np.searchsorted(np.asarray(channel.edges), values, side="right")
-    return np.bincount(bins, minlength=channel.bins)
 
 
 class WindowProfile:
@@ -42,7 +29,8 @@ class WindowProfile:
         self.rows = 0
         self._buffer = np.empty((BUFFER_ROWS, len(self.channels)))
         self._buffered = 0
-        self._counts = [np.zeros(c.bins, np.int64) for c in self.channels]
+        self._binner = Binner(self.channels)
+        self._counts = np.zeros(self._binner.total, np.int64)
         self._moments = Moments(len(self.channels))
         self._latency: Counter[int] = Counter()
         self._rejected: Counter[str] = Counter()
@@ -56,15 +44,16 @@ class WindowProfile:
         if self._buffered == BUFFER_ROWS:
             self._flush()
 
-    def add_rows(self, values: Values) -> None:
-        """Add many samples at once, shape ``(n, channels)``, without latency."""
+    def add_rows(self, values: Values, latencies_us: Iterable[float] = ()) -> None:
+        """Add many samples at once, shape ``(n, channels)``, and their latencies."""
         self._flush()
         self._count(values)
         self.rows += len(values)
+        self._latency.update(map(bin_of, latencies_us))
 
-    def reject(self, reason: str) -> None:
+    def reject(self, reason: str, times: int = 1) -> None:
         """Count a sample that failed a quality check; it enters nothing else."""
-        self._rejected[reason] += 1
+        self._rejected[reason] += times
 
     @property
     def rejected(self) -> int:
@@ -76,7 +65,7 @@ class WindowProfile:
         self._flush()
         return ProfileData(
             rows=self.rows,
-            counts=[counts.tolist() for counts in self._counts],
+            counts=[one.tolist() for one in self._binner.split(self._counts)],
             moments=self._moments.to_wire(),
             latency={str(k): n for k, n in sorted(self._latency.items())},
             rejected=dict(self._rejected),
@@ -88,8 +77,7 @@ class WindowProfile:
             self._buffered = 0
 
     def _count(self, values: Values) -> None:
-        for place, channel in enumerate(self.channels):
-            self._counts[place] += bin_values(channel, values[:, place])
+        self._counts += self._binner.count(values)
         self._moments.add(values)
 
 

@@ -103,6 +103,8 @@ def _against_baseline(
                 f"median latency {now.latency_us:.0f} us is {ratio:.1f} times that of"
                 f" release {before.release}, limit {policy.latency_ratio_max:g}",
             )
+    if not now.class_counts or not before.class_counts:
+        return None
     drop = before.confidence - now.confidence
     if drop > policy.confidence_drop_max:
         return _found(

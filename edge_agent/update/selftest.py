@@ -8,7 +8,6 @@ the interpreter's native code: here that costs a process nobody depends on.
 The parent's half (:func:`spawn_self_test`) imports no interpreter.
 """
 
-import io
 import os
 import resource
 import signal
@@ -25,6 +24,7 @@ from edge_agent.errors import AgentError
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 
 MODULE = "edge_agent.update.selftest"
+WRONG = "AGENT-UPDATE-041"
 CPU_S = 60
 ADDRESS_BYTES = 4 << 30
 FILE_BYTES = 1 << 20
@@ -113,34 +113,23 @@ def judge(loaded: LoadedRelease) -> Verdict:
     Raises:
         AgentError: It cannot be loaded or run.
     """
-    import numpy as np
-
+    from edge_agent.runtime.fit import ask, check_fit
     from edge_agent.runtime.litert import load_model
+    from edge_agent.sketch.golden import read_golden
 
     bundle = loaded.release.bundle
     model = load_model(loaded.model)
-    with np.load(io.BytesIO(loaded.golden), allow_pickle=False) as golden:
-        inputs = golden["x"]
-        expected = golden["probabilities"]
-        atol = float(golden["atol"])
-    for place, sample in enumerate(inputs):
-        outputs = model.predict(sample)
-        missing = [t.name for t in bundle.outputs if t.name not in outputs]
-        if missing:
-            return _bad("AGENT-UPDATE-041", f"the model has no output {missing[0]!r}")
-        got = outputs[bundle.outputs[0].name]
-        if got.shape != expected[place].shape or not np.isfinite(got).all():
-            return _bad(
-                "AGENT-UPDATE-041", f"golden input {place}: not finite or wrong shape"
-            )
-        off = float(np.abs(got - expected[place]).max())
-        if off > atol:
-            return _bad(
-                "AGENT-UPDATE-041",
-                f"golden input {place}: off by {off:.3g}, tolerance {atol:.3g}",
-            )
-    latency_us = _median_us(lambda: model.predict(inputs[0]))
-    return _within_budget(loaded, latency_us)
+    check_fit(model, [one.tensor for one in bundle.inputs], bundle.outputs)
+    try:
+        golden = read_golden(loaded.golden, bundle)
+    except ValueError as error:
+        return _bad(WRONG, f"golden inputs: {error}")
+    for place in range(len(golden)):
+        fault = golden.fault(place, ask(model, golden.sample(place)))
+        if fault:
+            return _bad(WRONG, fault)
+    first = golden.sample(0)
+    return _within_budget(loaded, _median_us(lambda: ask(model, first)))
 
 
 def _within_budget(loaded: LoadedRelease, latency_us: float) -> Verdict:

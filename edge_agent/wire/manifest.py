@@ -6,9 +6,10 @@ hub signed: ``release.json`` (a :class:`Release`) is a TUF target, as is every
 :attr:`FileRef` that a device needs (``Bundle.device_files``).
 """
 
+from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from edge_agent.wire.types import (
     Count,
@@ -41,11 +42,29 @@ class FileRef(Message, frozen=True, kw_only=True):
 
 
 class TensorContract(Message, frozen=True, kw_only=True):
-    """A tensor of the model. ``shape`` is without the leading batch axis (always 1)."""
+    """A tensor as samples and answers have it, which for a quantized one is float32.
+
+    ``shape`` is without the leading batch axis (always 1), where there is one.
+    """
 
     name: Short
-    dtype: Annotated[str, Meta(pattern=r"^(float32|int8|uint8)$")] = "float32"
+    dtype: Annotated[
+        str, Meta(pattern=r"^(float(16|32|64)|u?int(8|16|32|64)|bool)$")
+    ] = "float32"
     shape: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(max_length=8)]
+
+
+class AnswerKind(StrEnum):
+    """What the first output says."""
+
+    PROBABILITIES = "probabilities"
+    """One probability a label."""
+    LOGITS = "logits"
+    """One number a label; softmax makes probabilities of them."""
+    SIGMOID = "sigmoid"
+    """One number: the probability of the second of two labels."""
+    VALUES = "values"
+    """No classes: all outputs are the answer, and there are no labels."""
 
 
 class InputContract(Message, frozen=True, kw_only=True):
@@ -104,7 +123,9 @@ class Provenance(Message, frozen=True, kw_only=True):
 class Bundle(Message, frozen=True, kw_only=True):
     """An unsigned release candidate.
 
-    ``outputs`` holds the probabilities first; any further outputs are for monitoring.
+    The first of ``outputs`` is what ``answer`` says it is; any further outputs are for
+    monitoring, or part of the answer where there are no classes. A model with several
+    inputs names them in ``extra_inputs``, in order.
     ``calibration`` (never sent to devices) holds contiguous blocks of channel values
     of held-out data, from which the hub calibrates its drift thresholds.
     """
@@ -114,8 +135,12 @@ class Bundle(Message, frozen=True, kw_only=True):
     task: Name
     variant: Short
     input: InputContract
+    extra_inputs: Annotated[list[InputContract], Meta(max_length=15)] | UnsetType = (
+        UNSET
+    )
     outputs: Annotated[list[TensorContract], Meta(min_length=1, max_length=16)]
-    labels: Annotated[list[Short], Meta(min_length=2, max_length=256)]
+    answer: AnswerKind | UnsetType = UNSET
+    labels: Annotated[list[Short], Meta(max_length=256)] = []
     model: FileRef
     reference: FileRef
     golden: FileRef
@@ -126,6 +151,31 @@ class Bundle(Message, frozen=True, kw_only=True):
     accuracy: Ratio = 0.0
     gate: GateReport
     provenance: Provenance
+
+    def __post_init__(self) -> None:
+        """Refuse labels that do not fit the kind of answer.
+
+        Raises:
+            ValueError: They do not; a decoder names the place.
+        """
+        if self.kind is AnswerKind.VALUES:
+            if self.labels:
+                raise ValueError("a model that answers with values has no labels")
+        elif len(self.labels) < 2:  # noqa: PLR2004 - of one class nothing is told
+            raise ValueError("a model that answers with a class has two labels or more")
+
+    @property
+    def inputs(self) -> tuple[InputContract, ...]:
+        """All inputs, in order."""
+        extra = () if isinstance(self.extra_inputs, UnsetType) else self.extra_inputs
+        return (self.input, *extra)
+
+    @property
+    def kind(self) -> AnswerKind:
+        """What the first output says; probabilities where the bundle does not tell."""
+        if isinstance(self.answer, UnsetType):
+            return AnswerKind.PROBABILITIES
+        return self.answer
 
     @property
     def device_files(self) -> tuple[FileRef, ...]:

@@ -14,6 +14,7 @@ from edge_agent.wire.types import Count, Counts, Message, Name, Short
 
 PROFILE_FORMAT = 1
 MAX_CHANNELS = 256
+MAX_CATEGORIES = 256
 
 
 class Source(StrEnum):
@@ -23,8 +24,16 @@ class Source(StrEnum):
     """Mean over all axes but the last, at ``index`` of the last axis."""
     INPUT_STD = "input_std"
     """Standard deviation over all axes but the last, at ``index`` of the last."""
+    INPUT_LEVEL = "input_level"
+    """Mean over all elements."""
+    INPUT_SPREAD = "input_spread"
+    """Standard deviation over all elements."""
     OUTPUT = "output"
     """Element ``index`` of the flattened output named ``tensor``."""
+    OUTPUT_LEVEL = "output_level"
+    """Mean over all elements of the output named ``tensor``."""
+    OUTPUT_SPREAD = "output_spread"
+    """Standard deviation over all elements of the output named ``tensor``."""
     CLASS = "class"
     """Index of the predicted class (categorical)."""
     CONFIDENCE = "confidence"
@@ -32,14 +41,17 @@ class Source(StrEnum):
 
 
 class Channel(Message, frozen=True, kw_only=True):
-    """One monitored value: its name for people, its source, and its bins."""
+    """One monitored value: its name for people, its source, and its bins.
+
+    Of an input, ``tensor`` is its name, or empty for the first.
+    """
 
     name: Short
     source: Source
     tensor: Short = ""
     index: Count = 0
     edges: Annotated[list[float], Meta(max_length=254)] = []
-    categories: Annotated[list[Short], Meta(max_length=256)] = []
+    categories: Annotated[list[Short], Meta(max_length=MAX_CATEGORIES)] = []
 
     @property
     def bins(self) -> int:

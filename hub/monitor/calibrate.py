@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.sketch.bins import bin_values
 from edge_agent.sketch.distance import psi
-from edge_agent.sketch.profile import bin_values
 from edge_agent.wire.profile import Channel, ReferenceProfile
 from hub.monitor.thresholds import EFFECT_MIN, Thresholds
 

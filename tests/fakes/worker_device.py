@@ -14,7 +14,7 @@ import numpy as np
 from edge_agent.config import OutboxConfig
 from edge_agent.engine import Engine
 from edge_agent.errors import WorkerError
-from edge_agent.pipeline.observe import channel_values
+from edge_agent.pipeline.rows import channel_values
 from edge_agent.serve.client import Client
 from edge_agent.sketch.reference import build_reference
 from edge_agent.store.artifacts import ArtifactStore
@@ -77,14 +77,9 @@ def _put(store: ArtifactStore, name: str, data: bytes) -> FileRef:
     return FileRef(name=name, sha256=sha256, bytes=len(data))
 
 
-def _reference(model: bytes, contract: InputContract) -> ReferenceProfile:
-    engine = Engine(model, contract=contract, labels=LABELS, outputs=["probabilities"])
-    bare = ReferenceProfile(
-        model="tiny",
-        channels=CHANNELS,
-        data=build_reference("tiny", CHANNELS, np.eye(5)).data,
-    )
-    rows = [channel_values(bare, engine.predict(sample)) for sample in samples(64)]
+def _reference(model: bytes) -> ReferenceProfile:
+    engine = Engine(model, labels=LABELS)
+    rows = [channel_values(CHANNELS, engine.predict(sample)) for sample in samples(64)]
     return build_reference("tiny", CHANNELS, np.stack(rows))
 
 
@@ -106,7 +101,7 @@ def _release(store: ArtifactStore, number: int, model_file: str) -> None:
         ],
         labels=LABELS,
         model=_put(store, "model.tflite", model),
-        reference=_put(store, "reference.json", encode(_reference(model, contract))),
+        reference=_put(store, "reference.json", encode(_reference(model))),
         golden=_put(store, "golden.npz", b"golden"),
         calibration=_put(store, "calibration.npz", b"calibration"),
         card=_put(store, "card.md", b"card"),

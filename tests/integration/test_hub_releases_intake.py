@@ -183,11 +183,11 @@ def _gate_refused(folder: Path) -> None:
         (_other_model, ("HUB-RELEASE-003", "model.tflite has sha256")),
         (_reference_counts, ("HUB-RELEASE-004", "counts for 8 of 9 channels")),
         (_reference_tensor, ("HUB-RELEASE-004", "no output 'nowhere'")),
-        (_golden_shape, ("HUB-RELEASE-005", "x has shape")),
+        (_golden_shape, ("HUB-RELEASE-005", "window has shape")),
         (_pickled_calibration, ("HUB-RELEASE-006", "calibration.npz cannot be read")),
         (_calibration_width, ("HUB-RELEASE-006", "values have shape")),
         (_no_model, ("HUB-RELEASE-007", "model.tflite does not work: AGENT-MODEL-001")),
-        (_other_golden, ("HUB-RELEASE-007", "golden input 0 differs")),
+        (_other_golden, ("HUB-RELEASE-007", "golden input 0: output")),
         (_gate_refused, ("HUB-RELEASE-008", "accuracy")),
     ],
 )

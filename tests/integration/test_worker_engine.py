@@ -58,7 +58,7 @@ def test_a_bare_model_answers_with_class_numbers() -> None:
 def test_a_bundle_brings_labels_and_limits(tmp_path: Path) -> None:
     """A bundle folder's contract is applied."""
     digest = hashlib.sha256(MODEL.read_bytes()).hexdigest()
-    engine = Engine.open(_bundle(tmp_path, digest))
+    engine = Engine.open(_bundle(tmp_path, digest), monitor=False)
     assert engine.predict(np.ones((100, 6), np.float32)).label in "abcdefg"
     with pytest.raises(SampleRejectedError):
         engine.predict(np.full((100, 6), 10, np.float32))

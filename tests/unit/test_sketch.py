@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from edge_agent.sketch import distance, latency
+from edge_agent.sketch.bins import bin_values
 from edge_agent.sketch.channels import extract
-from edge_agent.sketch.profile import WindowProfile, bin_values, merge_counts
+from edge_agent.sketch.profile import WindowProfile, merge_counts
 from edge_agent.sketch.reference import build_reference
 from edge_agent.sketch.variation import total_variation
 from edge_agent.wire.profile import Channel, Source

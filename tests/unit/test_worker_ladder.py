@@ -12,7 +12,7 @@ from edge_agent.pipeline.collect import Collector, CollectState
 from edge_agent.pipeline.infer import Ladder, Loaded
 from edge_agent.pipeline.owner import Owner, OwnerClosedError
 from edge_agent.pipeline.path import PathPorts, SamplePath
-from edge_agent.pipeline.prediction import Prediction, Sample, ServedBy
+from edge_agent.pipeline.prediction import Given, Prediction, ServedBy
 from edge_agent.wire.manifest import InputContract, TensorContract
 from edge_agent.wire.profile import Channel, ProfileData, ReferenceProfile, Source
 from edge_agent.wire.records import AnyRecord, ProfileRecord
@@ -45,9 +45,10 @@ class Scripted:
         self.release = release
         self.act = act
 
-    def predict(self, sample: Sample) -> Prediction:
+    def predict(self, sample: Given) -> Prediction:
         """Answer ``up``."""
         self.act()
+        assert isinstance(sample, np.ndarray)
         return Prediction(
             release=self.release,
             label="up",

@@ -9,7 +9,12 @@ import pytest
 
 from edge_agent.errors import ModelError, WorkerError
 from edge_agent.pipeline.owner import Owner, OwnerClosedError, ShedError, Urgency
-from edge_agent.pipeline.prediction import Prediction, Sample, rule_prediction
+from edge_agent.pipeline.prediction import (
+    Given,
+    Prediction,
+    Sample,
+    rule_prediction,
+)
 
 WAIT_S = 10.0
 
@@ -24,14 +29,15 @@ class Held:
         self.go_on = threading.Event()
         self.closed = False
 
-    def predict(self, sample: Sample) -> Prediction:
+    def predict(self, sample: Given) -> Prediction:
         """Answer once it may; a negative sample fails."""
         self.arrived.set()
         self.go_on.wait(WAIT_S)
-        self.order.append(float(sample[0]))
-        if sample[0] < 0:
+        value = _value(sample)
+        self.order.append(value)
+        if value < 0:
             raise ModelError("AGENT-MODEL-003", "model failed")
-        return rule_prediction(f"{sample[0]:g}")
+        return rule_prediction(f"{value:g}")
 
     def close(self) -> None:
         """Take note."""
@@ -64,7 +70,13 @@ class Asker(threading.Thread):
 
 
 def _waiting(owner: Owner) -> list[float]:
-    return [job.sample[0] for jobs in owner._waiting.values() for job in list(jobs)]
+    waiting = owner._waiting.values()
+    return [_value(job.sample) for jobs in waiting for job in list(jobs)]
+
+
+def _value(sample: Given) -> float:
+    assert isinstance(sample, np.ndarray)
+    return float(sample[0])
 
 
 def _sample(value: float) -> Sample:

@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.errors import ModelError
 from edge_agent.pipeline.owner import Owner, Urgency, _Job
-from edge_agent.pipeline.prediction import Prediction, Sample
+from edge_agent.pipeline.prediction import Given, Prediction
 from edge_agent.pipeline.shadow import (
     END_S,
     QUEUE_DEPTH,
@@ -45,7 +45,7 @@ class Candidate:
         self.act = act
         self.closed = False
 
-    def predict(self, _sample: Sample) -> Prediction:
+    def predict(self, _sample: Given) -> Prediction:
         """Answer."""
         return self.act()
 
