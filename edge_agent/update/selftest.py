@@ -3,7 +3,9 @@
 ``python -m edge_agent.update.selftest STATE_DIR RELEASE`` verifies the files, loads
 the model, runs the golden inputs, compares within the signed tolerance, takes the
 median time against the budget, and prints one JSON line. Most bad models die inside
-the interpreter's native code: here that costs a process nobody depends on.
+the interpreter's native code: here that costs a process nobody depends on. It may use
+so much processor time, write and open hardly anything, start nothing, and map no more
+than the runtime itself and the release's memory budget.
 
 The parent's half (:func:`spawn_self_test`) imports no interpreter.
 """
@@ -26,8 +28,11 @@ from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 MODULE = "edge_agent.update.selftest"
 WRONG = "AGENT-UPDATE-041"
 CPU_S = 60
-ADDRESS_BYTES = 4 << 30
 FILE_BYTES = 1 << 20
+OPEN_FILES = 64
+SPARE_BYTES = 64 << 20
+"""Address space beyond the budget: what is mapped is not all resident."""
+STATM = Path("/proc/self/statm")
 TIMED_RUNS = 21
 WALL_S = 90.0
 POLL_S = 0.2
@@ -100,11 +105,30 @@ def _read_verdict(returncode: int, out: bytes, err: bytes) -> Verdict:
 
 
 def _limit() -> None:
-    """Bound processor time, address space and file sizes of this process."""
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Bound processor time, file sizes and open files of this process."""
+    for limit, most in (
+        (resource.RLIMIT_CPU, CPU_S),
+        (resource.RLIMIT_FSIZE, FILE_BYTES),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (most, most))
+
+
+def _limit_model(budget_bytes: int) -> None:
+    """Bound what a model may map and start, once the runtime itself is loaded.
+
+    What the runtime maps beyond its resident pages is not the model's; of the rest
+    the release's budget is the limit. With one thread LiteRT starts no other.
+    """
+    try:
+        pages = [int(field) for field in STATM.read_text("ascii").split()[:2]]
+    except (OSError, ValueError):
+        return  # Not Linux: there is no such limit to derive.
+    mapped, resident = (n * resource.getpagesize() for n in pages)
+    most = SPARE_BYTES + max(mapped - resident + budget_bytes, mapped)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 def judge(loaded: LoadedRelease) -> Verdict:
@@ -114,10 +138,12 @@ def judge(loaded: LoadedRelease) -> Verdict:
         AgentError: It cannot be loaded or run.
     """
     from edge_agent.runtime.fit import ask, check_fit
-    from edge_agent.runtime.litert import load_model
+    from edge_agent.runtime.litert import load_model, runtime_name
     from edge_agent.sketch.golden import read_golden
 
     bundle = loaded.release.bundle
+    runtime_name()  # Loads it.
+    _limit_model(bundle.budget.rss_bytes)
     model = load_model(loaded.model)
     check_fit(model, [one.tensor for one in bundle.inputs], bundle.outputs)
     try:

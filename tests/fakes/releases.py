@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from edge_agent.runtime.litert import load_model
 from edge_agent.sketch.reference import build_reference
 from edge_agent.wire.codec import encode_pretty
 from edge_agent.wire.control import Assignment, ProbationPolicy
 from edge_agent.wire.manifest import (
+    Budget,
     Bundle,
     FileRef,
     GateReport,
@@ -48,13 +50,17 @@ def samples(
     return rng.normal(size=(count, *SHAPE)).astype(np.float32)
 
 
-def make_release(
+BUDGET = Budget()
+
+
+def make_release(  # noqa: PLR0913 - each makes another kind of release
     repository: TufRepository,
     number: int,
     *,
     source: Path = MODEL,
     golden_shift: float = 0.0,
     labels: list[str] = LABELS,
+    budget: Budget = BUDGET,
 ) -> MadeRelease:
     """Make a release and sign it into the repository.
 
@@ -64,6 +70,7 @@ def make_release(
         source: The model's file.
         golden_shift: Added to the golden outputs, to make the self-test fail.
         labels: Names of its classes.
+        budget: What a device may spend on it.
     """
     data = source.read_bytes()
     inputs = samples(8)
@@ -90,6 +97,7 @@ def make_release(
         "golden.npz": golden.getvalue(),
     }
     release = _manifest(number, {n: _ref(n, d) for n, d in files.items()}, labels)
+    release = replace(release, bundle=replace(release.bundle, budget=budget))
     manifest = encode_pretty(release)
     target = release_target(NAME, number)
     repository.add({target: manifest})
