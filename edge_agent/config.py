@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 from msgspec.structs import replace
 
+from edge_agent.base.loopback import is_loopback
 from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
 from edge_agent.config_flows import AnySink, AnySource, NoSource, check_names
@@ -15,6 +16,7 @@ from edge_agent.wire.types import DeviceId, Labels, Name, Strict
 
 MIN_WORKER_BYTES = 160 << 20
 CA_FILE, CERT_FILE = "ca.pem", "device.pem"
+MAX_PORT = 65_535
 
 Bytes = Annotated[int, Meta(ge=4096)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -125,6 +127,41 @@ class ConsentConfig(Strict, frozen=True, kw_only=True):
     max_samples: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
 
 
+class ApiConfig(Strict, frozen=True, kw_only=True):
+    """The Open Inference Protocol, beside the framed socket.
+
+    ``unix``: HTTP on ``http.sock`` in the state folder, for the agent's own user.
+    ``http``: HTTP on a port such as ``127.0.0.1:8080`` (empty: none), where
+    ``token_file`` holds what every request must carry (empty: nothing). Another
+    machine's address needs that and ``allow_remote``: what is sent is not encrypted.
+    """
+
+    unix: bool = True
+    http: Annotated[str, Meta(pattern=r"^(|[^\s]+:[0-9]{1,5})$")] = ""
+    token_file: str = ""
+    allow_remote: bool = False
+    max_body_bytes: Annotated[int, Meta(ge=4096, le=1 << 30)] = 16 << 20
+
+    def __post_init__(self) -> None:
+        """Refuse what would serve other machines by mistake."""
+        if not self.http:
+            return
+        host, port = split_address(self.http)
+        if port > MAX_PORT:
+            raise ValueError(f"api.http: there is no port {port}")
+        if not is_loopback(host) and not (self.token_file and self.allow_remote):
+            raise ValueError(
+                f"api.http: {host} is not this machine alone; that needs"
+                " api.token_file and api.allow_remote = true"
+            )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT`` or ``[IPv6]:PORT``."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 class HealthConfig(Strict, frozen=True, kw_only=True):
     """How often the device reports its health."""
 
@@ -166,6 +203,7 @@ class AgentConfig(Strict, frozen=True, kw_only=True):
     sinks: Annotated[list[AnySink], Meta(max_length=16)] = []
     health: HealthConfig = HealthConfig()
     worker: WorkerConfig = WorkerConfig()
+    api: ApiConfig = ApiConfig()
     fallback: str = ""
     """Label to answer when no model can (``served_by: rule``). Empty: an error."""
 

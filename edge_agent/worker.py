@@ -6,9 +6,10 @@ at SIGTERM, and when its standard input closes: its supervisor is gone then, and
 worker without one must not hold the socket. The open window and every queued record
 are committed first. A thread that dies takes the process down with exit code 1.
 
-Threads: ``main`` (waiting for the end), ``records`` (commits, window ages), ``api``
-and one for each connection, ``model-N`` (the only user of release N), ``shadow-N``
-(the same for a candidate beside it), ``source-NAME``, ``sink-NAME``, ``stdin``.
+Threads: ``main`` (waiting for the end), ``records`` (commits, window ages), ``api``,
+``http-unix``, ``http`` and one for each connection, ``model-N`` (the only user of
+release N), ``shadow-N`` (the same for a candidate beside it), ``source-NAME``,
+``sink-NAME``, ``stdin``.
 """
 
 import argparse
@@ -39,9 +40,13 @@ from edge_agent.pipeline.writer import RecordWriter
 from edge_agent.serve.server import Server
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 from edge_agent.store.db import DB_FILE
-from edge_agent.store.outbox import Outbox
+from edge_agent.store.outbox import LaneStats, Outbox
+from edge_agent.wire.topics import Lane
 from edge_agent.worker_api import Facts, WorkerApi, rss_bytes
 from edge_agent.worker_flows import Flows, Place
+from edge_agent.worker_http import ApiPorts, HttpApi
+from edge_agent.worker_metrics import MetricsPorts, WorkerMetrics
+from edge_agent.worker_models import WorkerModels
 
 WORKER_READY = "worker.ready"
 WORKER_STOPPED = "worker.stopped"
@@ -109,6 +114,7 @@ class Worker:
             self._spawn,
             after_reply=beside.after_reply,
         )
+        self._http = self._make_http((folder, state_dir), beside)
 
     def run(self) -> int:
         """Serve until SIGTERM or the end of standard input; return the exit code."""
@@ -116,6 +122,7 @@ class Worker:
             signal.signal(number, lambda *_: self._stop.set())
         records = self._spawn("records", self._commit_records)
         self._spawn("api", self._server.run)
+        self._http.start()
         self._spawn("stdin", self._watch_stdin)
         self._flows.start()
         active = self._path.ladder.active
@@ -125,6 +132,7 @@ class Worker:
         )
         self._stop.wait()
         self._server.stop()
+        self._http.stop()
         self._flows.stop()
         self._path.flush()
         self._writer.stop()
@@ -148,6 +156,32 @@ class Worker:
             lambda: Outbox(self._database, self._boot, self._config.outbox),
             self._path.tick,
         )
+
+    def _make_http(self, folders: tuple[Path, Path], beside: Beside) -> HttpApi:
+        metrics = WorkerMetrics(
+            self._path,
+            MetricsPorts(
+                outbox=self._read_outbox,
+                dropped=lambda: self._writer.dropped,
+                rss_bytes=rss_bytes,
+                uptime_s=self._api.uptime_s,
+                shadow=lambda: beside.view().summary,
+            ),
+        )
+        ports = ApiPorts(
+            spawn=self._spawn,
+            count=metrics.count_answer,
+            after_reply=beside.after_reply,
+        )
+        models = WorkerModels(self._path, metrics)
+        return HttpApi(self._config.api, folders, models, ports)
+
+    def _read_outbox(self) -> dict[Lane, LaneStats]:
+        outbox = Outbox(self._database, self._boot, self._config.outbox)
+        try:
+            return outbox.stats()
+        finally:
+            outbox.close()
 
     def _watch_stdin(self) -> None:
         # Read past Python's buffers: their lock would hang the interpreter's exit.

@@ -97,6 +97,10 @@ class WorkerApi:
                 self._collect(request)
         return p.Ok()
 
+    def uptime_s(self) -> float:
+        """Return how long the worker has run."""
+        return self._clock.mono() - self._started
+
     def reload(self) -> None:
         """Follow the slot row: load beside, swap, close what is no longer served.
 
@@ -159,7 +163,7 @@ class WorkerApi:
             shape=active.contract.tensor.shape if active else [],
             runtime=installed_runtime(),
             fallback=self._facts.fallback,
-            uptime_s=self._clock.mono() - self._started,
+            uptime_s=self.uptime_s(),
             source=sources[0].kind if sources else "none",
             source_problem=next((s.problem for s in sources if s.problem), ""),
             sources=sources,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from edge_agent.errors import AgentError, ModelError, WorkerError
 from edge_agent.pipeline.owner import (
     STEP_TIMEOUT_S,
+    SWAPPED_OUT,
     Owner,
     OwnerClosedError,
     ShedError,
@@ -21,7 +22,7 @@ from edge_agent.pipeline.prediction import (
     ServedBy,
     rule_prediction,
 )
-from edge_agent.wire.manifest import InputContract
+from edge_agent.wire.manifest import InputContract, TensorContract
 from edge_agent.wire.profile import ReferenceProfile
 
 
@@ -30,10 +31,12 @@ class Loaded:
     """A release in memory: its owner and what the rest of the path needs of it."""
 
     owner: Owner
+    name: str
     release: int
     sha256: str
     labels: tuple[str, ...]
     contract: InputContract
+    outputs: tuple[TensorContract, ...]
     reference: ReferenceProfile
     reference_sha256: str
     extra_inputs: tuple[InputContract, ...] = ()
@@ -60,6 +63,20 @@ class Ladder:
     active: Loaded | None = None
     previous: Loaded | None = None
     fallback: str = ""
+
+    def only(self, release: int) -> "Ladder":
+        """Return the one step that is a release, without any to fall to.
+
+        Raises:
+            WorkerError: It is not loaded (any more).
+        """
+        if self.active is not None and self.active.release == release:
+            return Ladder(active=self.active)
+        if self.previous is not None and self.previous.release == release:
+            return Ladder(previous=self.previous)
+        raise WorkerError(
+            SWAPPED_OUT, f"release {release} is not loaded any more", retryable=True
+        )
 
     def predict(
         self,

@@ -105,11 +105,13 @@ class SlotLoader:
         self._ports.spawn(f"model-{release}", owner.run)
         return Loaded(
             owner=owner,
+            name=bundle.name,
             release=release,
             sha256=bundle.model.sha256,
             labels=tuple(bundle.labels),
             contract=bundle.input,
             extra_inputs=bundle.inputs[1:],
+            outputs=tuple(bundle.outputs),
             reference=files.reference,
             reference_sha256=bundle.reference.sha256,
         )

@@ -24,7 +24,7 @@ from edge_agent.pipeline.owner import (
     ShedError,
     Urgency,
 )
-from edge_agent.pipeline.prediction import Given, ServedBy
+from edge_agent.pipeline.prediction import Given, Prediction, ServedBy
 from edge_agent.pipeline.recent import Entry, Recent
 from edge_agent.pipeline.shadow import Beside
 from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
@@ -32,6 +32,8 @@ from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
 SWAP_RETRIES = 3
 API_STREAM = "api"
 """The stream of samples that come over the local API."""
+UNKNOWN_SAMPLE = "AGENT-WORKER-007"
+UNKNOWN_LABEL = "AGENT-WORKER-008"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,26 @@ class SamplePath:
         urgency: Urgency = Urgency.LIVE,
         stream: str = API_STREAM,
     ) -> Entry:
-        """Answer one sample; ``stream`` says what it follows (see sinks).
+        """Answer one sample; see :meth:`answer`."""
+        return self.answer(sample_id, sample, urgency=urgency, stream=stream)[0]
+
+    def answer(
+        self,
+        sample_id: str,
+        sample: Given,
+        *,
+        release: int = 0,
+        urgency: Urgency = Urgency.LIVE,
+        stream: str = API_STREAM,
+    ) -> tuple[Entry, Prediction]:
+        """Answer one sample, with all outputs of the model.
+
+        Args:
+            sample_id: What its label will be told by.
+            sample: Not validated yet.
+            release: The only one that may answer; 0: the ladder finds one.
+            urgency: Whether it gives way to others.
+            stream: What the sample follows (see sinks).
 
         Raises:
             SampleRejectedError: It fails a quality check; it is counted.
@@ -93,7 +114,7 @@ class SamplePath:
         beside = self._ports.beside
         beside.after_reply()
         for _ in range(SWAP_RETRIES):
-            ladder = self._ladder
+            ladder = self._ladder.only(release) if release else self._ladder
             try:
                 answer = ladder.predict(sample, urgency=urgency)
             except OwnerClosedError:
@@ -110,7 +131,7 @@ class SamplePath:
                 beside.note(sample, answer.prediction, ladder.active.owner)
             entry = self._note_answer(ladder, sample_id, answer)
             self._ports.answered(entry, stream)
-            return entry
+            return entry, answer.prediction
         raise WorkerError(SWAPPED_OUT, "models are being swapped", retryable=True)
 
     def feedback(self, sample_id: str, label: str) -> bool:
@@ -124,7 +145,7 @@ class SamplePath:
             entry = self._recent.find(sample_id)
             if entry is None:
                 raise WorkerError(
-                    "AGENT-WORKER-007",
+                    UNKNOWN_SAMPLE,
                     f"no recent prediction of sample {sample_id!r}",
                     cure="send labels sooner, and with the id of the prediction",
                 )
@@ -274,14 +295,12 @@ class SamplePath:
 def _check_label(entry: Entry, label: str) -> None:
     if entry.labels and label not in entry.labels:
         raise WorkerError(
-            "AGENT-WORKER-008",
+            UNKNOWN_LABEL,
             f"{label!r} is no label of release {entry.release}",
             cure=f"known: {', '.join(entry.labels)}"[:512],
         )
     if not entry.label:
-        raise WorkerError(
-            "AGENT-WORKER-008", f"release {entry.release} predicts no classes"
-        )
+        raise WorkerError(UNKNOWN_LABEL, f"release {entry.release} predicts no classes")
 
 
 def _feedback_record(entry: Entry, label: str, now: float) -> FeedbackRecord:

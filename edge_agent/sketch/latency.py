@@ -7,18 +7,18 @@ OpenTelemetry's exponential histogram at schema 4.
 import math
 from collections.abc import Mapping
 
-_BINS_PER_DOUBLING = 16
+BINS_PER_DOUBLING = 16
 _MIN_US = 0.1
 
 
 def bin_of(latency_us: float) -> int:
     """Return the bin of a latency in microseconds (at least 0.1 us)."""
-    return math.floor(math.log2(max(latency_us, _MIN_US)) * _BINS_PER_DOUBLING)
+    return math.floor(math.log2(max(latency_us, _MIN_US)) * BINS_PER_DOUBLING)
 
 
 def middle_us(bin_: int) -> float:
     """Return the geometric middle of a bin in microseconds."""
-    return float(2.0 ** ((bin_ + 0.5) / _BINS_PER_DOUBLING))
+    return float(2.0 ** ((bin_ + 0.5) / BINS_PER_DOUBLING))
 
 
 def quantile_us(counts: Mapping[int, int], q: float) -> float:

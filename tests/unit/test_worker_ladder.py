@@ -87,10 +87,12 @@ def load() -> Iterator[Load]:
         owners.append((owner, thread))
         return Loaded(
             owner=owner,
+            name="m",
             release=predictor.release,
             sha256="a" * 64,
             labels=LABELS,
             contract=InputContract(tensor=TensorContract(name="x", shape=[4, 2])),
+            outputs=(TensorContract(name="probabilities", shape=[2]),),
             reference=ReferenceProfile(
                 model="m",
                 channels=[
