@@ -87,7 +87,8 @@ class MonitorConfig(Strict, frozen=True, kw_only=True):
     """Drift and performance: how much evidence, and when it becomes an alert.
 
     ``cohort_label`` is the device label that names its cohort. ``for_s`` and
-    ``keep_firing_for_s`` have Prometheus' meaning.
+    ``keep_firing_for_s`` have Prometheus' meaning. ``metadata_lag_s``: for how long a
+    device that is online may trust older metadata than the hub's.
     """
 
     cohort_label: str = "cohort"
@@ -99,6 +100,7 @@ class MonitorConfig(Strict, frozen=True, kw_only=True):
     keep_firing_for_s: Seconds = 60.0
     min_labels: Annotated[int, Meta(ge=20)] = 100
     accuracy_drop: Ratio = 0.10
+    metadata_lag_s: Seconds = 3600.0
 
 
 class RetrainConfig(Strict, frozen=True, kw_only=True):

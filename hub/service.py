@@ -60,6 +60,7 @@ class Services:
     config: HubConfig
     engine: Engine
     clock: Clock
+    tuf: TufRepo
     releases: ReleaseService
     devices: DeviceService
     identity: IdentityService
@@ -109,6 +110,7 @@ def open_services(
         config=config,
         engine=engine,
         clock=clock,
+        tuf=tuf,
         releases=releases,
         devices=devices,
         identity=IdentityService(engine, home, config.identity, clock),
@@ -129,6 +131,7 @@ class Hub:
         from hub.identity.broker import hub_broker
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
+        from hub.monitor.metadata import MetadataWatch
         from hub.monitor.service import MonitorService
 
         self._services = services
@@ -157,8 +160,14 @@ class Hub:
         self._retention = Retention(
             services.engine, services.clock, config.storage.keep_days
         )
+        lag_s = config.monitor.metadata_lag_s
+        metadata = MetadataWatch(services.engine, services.tuf, lag_s)
         self._monitor = MonitorService(
-            services.engine, services.home, config, services.clock
+            services.engine,
+            services.home,
+            config,
+            services.clock,
+            watches=[metadata.observe],
         )
 
     def request_stop(self) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from edge_agent.wire.control import TufVersions
 from edge_agent.wire.types import Count, DeviceId, Instant, Message, Ratio, Short, Text
 
 MAX_DEVICES = 1000
@@ -78,4 +79,22 @@ class CloneEvidence(Message, frozen=True, kw_only=True, tag="clone"):
     last_at: Instant
 
 
-Evidence = DriftEvidence | AccuracyEvidence | CloneEvidence
+class MetadataEvidence(Message, frozen=True, kw_only=True, tag="metadata"):
+    """Versions that a device trusts, those that the hub signed, and since when."""
+
+    device: DeviceId
+    trusts: TufVersions
+    signed: TufVersions
+    since_at: Instant
+
+
+class ExpiryEvidence(Message, frozen=True, kw_only=True, tag="expiry"):
+    """A role whose metadata only a person can sign again."""
+
+    role: Short
+    expires_at: Instant
+
+
+Evidence = (
+    DriftEvidence | AccuracyEvidence | CloneEvidence | MetadataEvidence | ExpiryEvidence
+)

@@ -7,7 +7,7 @@ on from the first record, a chunk a tick, and observes nothing before it has cau
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine, select
@@ -16,8 +16,10 @@ from edge_agent.base.clock import Clock
 from hub.alerts.machine import Condition, Timing
 from hub.alerts.service import AlertService, Observation
 from hub.config import Home, HubConfig
-from hub.monitor.clone import CLONE, observe_clone
+from hub.monitor.clone import observe_clone
 from hub.monitor.observe import (
+    ACCURACY,
+    DRIFT,
     Member,
     observe_accuracy,
     observe_drift,
@@ -35,6 +37,8 @@ FRESH_PROFILE_S = 900.0
 FRESH_LABELS_S = 86_400.0
 NO_COHORT = "default"
 
+Watch = Callable[[Collection[tuple[str, int, str]], float], Sequence[Observation]]
+"""From the open incidents and the time to what a rule of its own sees."""
 OnRelease = tuple[str, int]
 """A device (or a cohort) and a release."""
 
@@ -82,9 +86,16 @@ class MonitorService:
     """Drift and accuracy of all cohorts. One instance, in the ticker thread."""
 
     def __init__(
-        self, engine: Engine, home: Home, config: HubConfig, clock: Clock
+        self,
+        engine: Engine,
+        home: Home,
+        config: HubConfig,
+        clock: Clock,
+        *,
+        watches: Sequence[Watch] = (),
     ) -> None:
-        """Start with nothing read."""
+        """Start with nothing read; ``watches`` observe what is not telemetry."""
+        self._watches = watches
         self._engine, self._home, self._clock = engine, home, clock
         self._config = config.monitor
         self._alerts = AlertService(
@@ -113,7 +124,9 @@ class MonitorService:
         self._score()
         now = self._clock.wall()
         twice = [observe_clone(row, now) for row in cloned]
-        self._alerts.apply([*self._observe(devices, now), *twice], now)
+        keys = self._alerts.open_keys
+        others = [seen for watch in self._watches for seen in watch(keys, now)]
+        self._alerts.apply([*self._observe(devices, now), *twice, *others], now)
 
     def scores(self, release: int) -> dict[str, DeviceScore]:
         """Return the newest score of each device on a release."""
@@ -221,7 +234,11 @@ class MonitorService:
         for device in devices:
             on[device.cohort].add(device.release)
         for rule, release, cohort in self._alerts.open_keys:
-            if rule != CLONE and on[cohort] and not on[cohort] & {0, release}:
+            if (
+                rule in {ACCURACY, DRIFT}
+                and on[cohort]
+                and not on[cohort] & {0, release}
+            ):
                 yield Observation(
                     rule=rule,
                     release=release,

@@ -30,7 +30,7 @@ from edge_agent.wire.manifest import (
 )
 from edge_agent.wire.types import Instant, Message, Text
 from hub.config import Home, MonitorConfig
-from hub.errors import ConflictError, RefusedError
+from hub.errors import ConflictError, HubError, RefusedError
 from hub.files import sha256_of, sync_file, sync_folder, write_durably
 from hub.releases.intake import Intake, check_bundle, read_bundle
 from hub.releases.tuf_repo import TargetRef, TufRepo
@@ -46,6 +46,7 @@ RELEASE_TAKEN_IN = "release.taken_in"
 RELEASE_PUBLISHED = "release.published"
 RELEASE_GATE_OVERRIDDEN = "release.gate_overridden"
 TUF_REFRESHED = "tuf.refreshed"
+TUF_NOT_REFRESHED = "tuf.not_refreshed"
 
 INTAKE_FILE = "intake.json"
 NEWEST_KEPT = 3
@@ -76,6 +77,7 @@ class ReleaseService:
         self._config = config
         self._clock = clock
         self._tuf = tuf
+        self._not_signed = ""
 
     def take_in(self, bundle: Path, *, override_gate: str = "") -> int:
         """Check a bundle and make it the next release; nothing is left if refused.
@@ -150,9 +152,20 @@ class ReleaseService:
         log.info(RELEASE_PUBLISHED, extra={"release": release})
 
     def refresh(self) -> None:
-        """Sign again what would expire; called by the ticker."""
-        if self._tuf.refresh(self._now()):
-            log.info(TUF_REFRESHED, extra={"version": self._tuf.version()})
+        """Sign again what would expire; called by the ticker, again if it fails.
+
+        A hub that cannot sign goes on with all that it can do; the alert
+        ``signature_due`` tells, long before devices notice.
+        """
+        try:
+            if self._tuf.refresh(self._now()):
+                log.info(TUF_REFRESHED, extra={"version": self._tuf.version()})
+        except (HubError, OSError) as error:
+            if str(error) != self._not_signed:
+                log.error(TUF_NOT_REFRESHED, extra={"error": str(error)})  # noqa: TRY400 - expected
+            self._not_signed = str(error)
+        else:
+            self._not_signed = ""
 
     def tuf_bundle(self) -> TufBundle:
         """Return all current TUF metadata."""
