@@ -72,6 +72,17 @@ def test_good_model_passes_within_its_limits(tmp_path: Path, name: str) -> None:
     assert 20 * MIB < verdict.rss_bytes < 96 * MIB
 
 
+def test_memory_of_who_starts_it_does_not_count(tmp_path: Path) -> None:
+    """A large parent does not make a small model exceed its budget."""
+    ballast = bytearray(128 * MIB)
+    ballast[::4096] = b"x" * (len(ballast) // 4096)
+
+    verdict = run(tmp_path, Budget(latency_us=1e6, rss_bytes=96 * MIB))
+
+    assert verdict.ok, verdict.detail
+    assert len(ballast) > verdict.rss_bytes
+
+
 @pytest.mark.parametrize(
     ("budget", "code"),
     [
