@@ -69,8 +69,36 @@ FOLDER = Path(__file__).parents[1] / "tests" / "contract" / "vectors"
 BOOT, DIGEST, AT = "0123456789abcdef", "ab" * 32, 1_790_000_000.5
 PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
 
-OPTIONAL = ("ask", "shadow", "penalty_until", "source_dropped", "clock_untrusted")
+OPTIONAL = (
+    "ask",
+    "shadow",
+    "penalty_until",
+    "source_dropped",
+    "clock_untrusted",
+    "weights",
+)
 """Fields that came later; messages with and without them have vectors."""
+
+BUNDLE = Bundle(
+    name="watch",
+    task="watch",
+    variant="int8",
+    input=InputContract(
+        tensor=TensorContract(name="x", shape=[100, 6]), rate_hz=50.0, hop=20
+    ),
+    outputs=[TensorContract(name="probabilities", shape=[2])],
+    labels=["pendulum", "abduction"],
+    model=FileRef(name="model.tflite", sha256=DIGEST, bytes=3),
+    reference=FileRef(name="reference.json", sha256=DIGEST, bytes=3),
+    golden=FileRef(name="golden.npz", sha256=DIGEST, bytes=3),
+    calibration=FileRef(name="calibration.npz", sha256=DIGEST, bytes=3),
+    card=FileRef(name="card.md", sha256=DIGEST, bytes=3),
+    gate=GateReport(
+        ok=True,
+        checks=[GateCheck(name="accuracy", ok=True, observed=0.8, limit=0.7)],
+    ),
+    provenance=Provenance(created_at=AT),
+)
 
 MESSAGES: tuple[msgspec.Struct, ...] = (
     BlockRequest(sha256=DIGEST, offset=131_072, count=8),
@@ -141,28 +169,12 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     RenewRequest(certificate=PEM, csr=PEM, signature="ab" * 70),
     EnrolReply(certificate=PEM, ca=PEM),
     EnrolRefusal(code="HUB-ENROL-004", text="the token has expired", cure="ask again"),
+    Release(release=2, created_at=AT, bundle=BUNDLE),
     Release(
-        release=2,
+        release=3,
         created_at=AT,
-        bundle=Bundle(
-            name="watch",
-            task="watch",
-            variant="int8",
-            input=InputContract(
-                tensor=TensorContract(name="x", shape=[100, 6]), rate_hz=50.0, hop=20
-            ),
-            outputs=[TensorContract(name="probabilities", shape=[2])],
-            labels=["pendulum", "abduction"],
-            model=FileRef(name="model.tflite", sha256=DIGEST, bytes=3),
-            reference=FileRef(name="reference.json", sha256=DIGEST, bytes=3),
-            golden=FileRef(name="golden.npz", sha256=DIGEST, bytes=3),
-            calibration=FileRef(name="calibration.npz", sha256=DIGEST, bytes=3),
-            card=FileRef(name="card.md", sha256=DIGEST, bytes=3),
-            gate=GateReport(
-                ok=True,
-                checks=[GateCheck(name="accuracy", ok=True, observed=0.8, limit=0.7)],
-            ),
-            provenance=Provenance(created_at=AT),
+        bundle=msgspec.structs.replace(
+            BUNDLE, weights=FileRef(name="weights.npz", sha256=DIGEST, bytes=3)
         ),
     ),
     ReferenceProfile(
@@ -276,8 +288,9 @@ def vectors() -> dict[str, bytes]:
 
 def _variant(message: msgspec.Struct) -> str:
     """Name the vector after the first optional field that the message has."""
+    parts = (message, getattr(message, "bundle", None))
     for field in OPTIONAL:
-        if getattr(message, field, UNSET) is not UNSET:
+        if any(getattr(part, field, UNSET) is not UNSET for part in parts):
             return f".{field}"
     return ""
 

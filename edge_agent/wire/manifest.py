@@ -127,7 +127,8 @@ class Bundle(Message, frozen=True, kw_only=True):
     monitoring, or part of the answer where there are no classes. A model with several
     inputs names them in ``extra_inputs``, in order.
     ``calibration`` (never sent to devices) holds contiguous blocks of channel values
-    of held-out data, from which the hub calibrates its drift thresholds.
+    of held-out data, from which the hub calibrates its drift thresholds. ``weights``
+    (never sent to devices either) is the net before conversion, for who trains on.
     """
 
     format: int = BUNDLE_FORMAT
@@ -146,6 +147,7 @@ class Bundle(Message, frozen=True, kw_only=True):
     golden: FileRef
     calibration: FileRef
     card: FileRef
+    weights: FileRef | UnsetType = UNSET
     budget: Budget = Budget()
     metrics: Figures = {}
     accuracy: Ratio = 0.0
@@ -185,7 +187,8 @@ class Bundle(Message, frozen=True, kw_only=True):
     @property
     def files(self) -> tuple[FileRef, ...]:
         """All files of the bundle besides ``bundle.json`` itself."""
-        return (*self.device_files, self.calibration, self.card)
+        known = (*self.device_files, self.calibration, self.card)
+        return known if self.weights is UNSET else (*known, self.weights)
 
 
 class Release(Message, frozen=True, kw_only=True):
@@ -199,6 +202,16 @@ class Release(Message, frozen=True, kw_only=True):
 def release_target(name: str, release: int) -> str:
     """Path of a release's manifest among the TUF targets."""
     return f"models/{name}/{release}/{RELEASE_FILE}"
+
+
+def delta_name(base_sha256: str) -> str:
+    """File name of a patch; ``base_sha256`` is empty for one that needs no base."""
+    return f"delta-{base_sha256[:32] or 'any'}"
+
+
+def delta_target(name: str, release: int, base_sha256: str) -> str:
+    """Path of the patch from a base to a release's model among the TUF targets."""
+    return f"models/{name}/{release}/{delta_name(base_sha256)}"
 
 
 def file_target(name: str, release: int, file: FileRef) -> str:
