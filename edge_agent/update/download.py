@@ -34,6 +34,12 @@ CHUNK_BYTES = 64 << 10
 TIMEOUT_S = 10.0
 SPARE_BYTES = 1 << 20
 BLOCK_POLL_S = 0.2
+NO_SPACE = "AGENT-UPDATE-021"
+TOO_LONG, OTHER_DIGEST, REFUSED = (
+    "AGENT-UPDATE-022",
+    "AGENT-UPDATE-023",
+    "AGENT-UPDATE-027",
+)
 UNREACHABLE, BAD_ANSWER = "AGENT-UPDATE-020", "AGENT-UPDATE-024"
 INTERRUPTED = "AGENT-UPDATE-025"
 NO_HTTP = "artifact.no_http"
@@ -57,18 +63,24 @@ class BlockPort(Protocol):
         ...
 
 
+def keep_quiet(_error: UpdateError) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
     """How artifacts may come.
 
     ``interrupted`` is asked after every chunk; true ends the download for now. ``ca``
     is an authority to trust beside the system's, for HTTPS. ``blocks`` is the way
-    through the broker, if there is one.
+    through the broker, if there is one. ``tell`` reports what went wrong and does not
+    end the download.
     """
 
     interrupted: Callable[[], bool]
     ca: Path | None = None
     blocks: BlockPort | None = None
+    tell: Callable[[UpdateError], None] = keep_quiet
 
     def context(self) -> ssl.SSLContext:
         """Return what checks a server's certificate."""
@@ -104,7 +116,7 @@ def fetch_artifact(
     if store.has(file):
         return False
     part = store.part_path(file.sha256)
-    _check_space(part, file)
+    check_space(part, file)
     url = f"{base_url.rstrip('/')}/artifacts/{file.sha256}" if base_url else ""
     by_blocks = not url
     try:
@@ -126,14 +138,28 @@ def fetch_artifact(
     return by_blocks
 
 
-def _check_space(part: Path, file: FileRef) -> None:
-    needed = file.bytes + file.bytes // 10 + SPARE_BYTES
+def check_space(part: Path, file: FileRef, *, beside: int = 0) -> None:
+    """Check that a file has room, with ``beside`` bytes of something else.
+
+    What an earlier attempt left of it is there already.
+
+    Raises:
+        UpdateError: It has not (``AGENT-UPDATE-021``, retryable: a full disk says
+            nothing against a release).
+    """
+    try:
+        have = part.stat().st_size
+    except OSError:
+        have = 0
+    whole = file.bytes + beside
+    needed = max(0, whole + whole // 10 - have) + SPARE_BYTES
     free = shutil.disk_usage(part.parent).free
     if free < needed:
         raise UpdateError(
-            "AGENT-UPDATE-021",
+            NO_SPACE,
             f"{file.name} needs {needed} bytes of disk, {free} are free",
             cure="free disk space on the device",
+            retryable=True,
         )
 
 
@@ -150,7 +176,7 @@ def _download(url: str, file: FileRef, part: Path, way: Ways) -> None:
     if size != file.bytes or digest.hexdigest() != file.sha256:
         part.unlink()
         raise UpdateError(
-            "AGENT-UPDATE-023",
+            OTHER_DIGEST,
             f"{file.name} is not what was signed: digest differs",
             # What an earlier attempt left may be to blame: the whole is tried once.
             retryable=have > 0,
@@ -168,7 +194,7 @@ def _hash_part(out: BinaryIO, digest: "hashlib._Hash", file: FileRef) -> int:
         return have
     out.truncate(0)
     raise UpdateError(
-        "AGENT-UPDATE-022", f"{file.name} is longer than was signed", retryable=True
+        TOO_LONG, f"{file.name} is longer than was signed", retryable=True
     )
 
 
@@ -200,7 +226,7 @@ def _stream(
                 have += len(chunk)
                 if have > file.bytes:
                     raise UpdateError(
-                        "AGENT-UPDATE-022", f"{file.name} is longer than was signed"
+                        TOO_LONG, f"{file.name} is longer than was signed"
                     )
                 digest.update(chunk)
                 out.write(chunk)
@@ -264,7 +290,7 @@ def _stream_blocks(
 def _refuse_refusal(file: FileRef, header: BlockHeader) -> None:
     if header.refusal:
         raise UpdateError(
-            "AGENT-UPDATE-027",
+            REFUSED,
             f"the hub has no blocks of {file.name}: {header.refusal}",
             retryable=True,
         )

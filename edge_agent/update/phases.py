@@ -15,7 +15,9 @@ from msgspec import UNSET
 from edge_agent.errors import StoreError, UpdateError, WorkerError
 from edge_agent.store.artifacts import NOT_PRUNED, ArtifactStore
 from edge_agent.store.slots import Figures, Slots
+from edge_agent.update.delta import DeltaWay
 from edge_agent.update.download import (
+    NO_SPACE,
     InterruptedDownloadError,
     Ways,
     fetch_artifact,
@@ -118,6 +120,8 @@ class Phases:
     ) -> None:
         """Wire it up; ``ways`` also tells long work to come to an end."""
         self._ways = ways
+        self._delta = DeltaWay(store, trust, ways)
+        self._full_told = 0
         self._no_http_until = float("-inf")
         self.trust = trust
         self._store = store
@@ -161,13 +165,28 @@ class Phases:
         return _OK
 
     def _download(self, state: Slots) -> Outcome:
-        release = self._fetch_manifest(_assignment(state))
-        # What earlier attempts left must not be what keeps this one off the disk.
-        manifest = self.trust.find(_assignment(state).target).sha256
-        self._prune((state.active, state.previous, state.candidate), (manifest,))
-        for file in release.bundle.device_files:
-            self._fetch(_assignment(state).artifacts_url, file)
-        return _OK
+        url, present = _assignment(state).artifacts_url, (state.active, state.previous)
+        try:
+            release = self._fetch_manifest(_assignment(state))
+            # What earlier attempts left must not be what keeps this one off the disk.
+            manifest = self.trust.find(_assignment(state).target).sha256
+            patch = self._delta.in_use(release, present)
+            self._prune((*present, state.candidate), (manifest, patch))
+            note = self._delta.make_model(
+                release, present, lambda file: self._fetch(url, file)
+            )
+            for file in release.bundle.device_files:
+                self._fetch(url, file)
+        except UpdateError as error:
+            self._tell_full(state, error)
+            raise
+        return Happened(event=Event.OK, detail=note)
+
+    def _tell_full(self, state: Slots, error: UpdateError) -> None:
+        """Report a full disk once for each assignment; it is waited for."""
+        if error.code == NO_SPACE and self._full_told != state.seq:
+            self._full_told = state.seq
+            self._ways.tell(error)
 
     def _fetch(self, url: str, file: FileRef) -> None:
         """Fetch a file; for a while not over HTTP when that has just failed."""

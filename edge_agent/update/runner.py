@@ -254,7 +254,9 @@ class UpdateRunner:
             return
         reports = [e for e in effects if isinstance(e, Report)]
         at = self._clock.wall()
-        self._slots.write(state, [_record(report, at) for report in reports])
+        # What a success has to tell is told by the report of the next phase.
+        note = happened.detail if happened.event is Event.OK else ""
+        self._slots.write(state, [_record(report, at, note) for report in reports])
         self._state = state
         self._start_work(effects)
         for report in reports:
@@ -294,7 +296,7 @@ class UpdateRunner:
         return max(DEADLINES_S[phase], asked)
 
 
-def _record(report: Report, at: float) -> UpdateRecord:
+def _record(report: Report, at: float, note: str) -> UpdateRecord:
     return UpdateRecord(
         at=at,
         assignment_seq=report.seq,
@@ -303,7 +305,7 @@ def _record(report: Report, at: float) -> UpdateRecord:
         phase=report.phase.value,
         outcome=report.outcome,
         code=report.code,
-        detail=report.detail,
+        detail=report.detail or note,
         shadow=report.shadow or UNSET,
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edge_agent.base.clock import Clock
 from edge_agent.config import OutboxConfig
-from edge_agent.errors import StoreError
+from edge_agent.errors import StoreError, UpdateError
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.commands import Commands
@@ -25,6 +25,7 @@ from edge_agent.update.phases import Phases, Worker
 from edge_agent.update.runner import UpdateRunner
 from edge_agent.wire.control import Command, TufBundle, TufVersions
 from edge_agent.wire.envelope import Envelope
+from edge_agent.wire.records import EventRecord
 
 STORE_FAILED = "store.failed"
 INBOX_FULL = "update.inbox_full"
@@ -141,6 +142,7 @@ class UpdateService:
                 interrupted=lambda: self._stop.is_set() or not self._inbox.empty(),
                 ca=settings.ca,
                 blocks=self._ports.blocks,
+                tell=lambda error: slots.write(runner.state, [self._event(error)]),
             ),
         )
         runner = UpdateRunner(
@@ -163,6 +165,11 @@ class UpdateService:
             self._try(lambda: commands.tick(runner.trusted_now()))
             wait_s = self._try(runner.tick) or 0.0
         slots.close()
+
+    def _event(self, error: UpdateError) -> EventRecord:
+        return EventRecord(
+            at=self._clock.wall(), code=error.code, severity="warning", text=error.text
+        )
 
     def _next(self, wait_s: float) -> Message | None:
         try:

@@ -42,6 +42,15 @@ class MadeRelease:
     artifacts: dict[str, bytes] = field(repr=False)
 
 
+def model_of(number: int, source: Path = MODEL) -> bytes:
+    """Return the model of a release.
+
+    Flatbuffers end where their tables say: padding makes other bytes, and so another
+    digest, of the same model.
+    """
+    return source.read_bytes() + bytes(number)
+
+
 def samples(
     count: int, seed: int = 5
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -90,9 +99,7 @@ def make_release(  # noqa: PLR0913 - each makes another kind of release
     values = np.column_stack([outputs.argmax(1), outputs.max(1)]).astype(np.float64)
     reference = encode_pretty(build_reference(NAME, channels, values))
     files = {
-        # Flatbuffers end where their tables say: padding makes other bytes, and so
-        # another digest, of the same model.
-        "model.tflite": data + bytes(number),
+        "model.tflite": model_of(number, source),
         "reference.json": reference,
         "golden.npz": golden.getvalue(),
     }
