@@ -29,13 +29,15 @@ _STREAMS = 4
 _ROWS = 120
 
 
-def make_bundle(folder: Path, *, seed: int = 1, gate_ok: bool = True) -> Path:
+def make_bundle(
+    folder: Path, *, seed: int = 1, gate_ok: bool = True, model_file: Path = MODEL
+) -> Path:
     """Write a complete bundle and return its folder; ``seed`` makes it distinct."""
     folder.mkdir(parents=True)
-    (folder / "model.tflite").write_bytes(MODEL.read_bytes())
+    (folder / "model.tflite").write_bytes(model_file.read_bytes())
     draws = np.random.default_rng(seed)
     samples = draws.normal(size=(8, *SHAPE)).astype(np.float32)
-    model = load_model(MODEL.read_bytes())
+    model = load_model(model_file.read_bytes())
     answers = [model.predict(sample) for sample in samples]
     np.savez(
         folder / "golden.npz",

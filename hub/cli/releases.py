@@ -13,7 +13,21 @@ from hub.cli.signing import floor_command, publish_command
 from hub.config import Home
 
 if TYPE_CHECKING:
+    from hub.releases.deltas import Delta
+    from hub.releases.service import ReleaseService
     from hub.storage.releases import ReleaseRow
+
+
+class DeltaView(msgspec.Struct, frozen=True, kw_only=True):
+    """A patch to a release's model (``base`` 0: from nothing), as ``--json`` shows it.
+
+    ``ratio`` is its share of the whole model's bytes.
+    """
+
+    base: int
+    way: str
+    bytes: int
+    ratio: float
 
 
 class ReleaseView(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +42,7 @@ class ReleaseView(msgspec.Struct, frozen=True, kw_only=True):
     model_bytes: int
     created_at: float
     published_at: float | None
+    deltas: list[DeltaView]
 
 
 class ReleaseDetail(ReleaseView, frozen=True, kw_only=True):
@@ -51,12 +66,16 @@ def list_command(home: Home, *, as_json: bool) -> None:
     """List all releases."""
     from hub.service import open_services
 
-    views = [_view(row) for row in open_services(home).releases.list_releases()]
+    service = open_services(home).releases
+    views = [_view(service, row) for row in service.list_releases()]
     if as_json:
         print_json(views)
         return
     print_table(
-        ("release", "name", "state", "variant", "accuracy", "model", "created"),
+        (
+            *("release", "name", "state", "variant", "accuracy", "model"),
+            *("deltas", "created"),
+        ),
         [
             (
                 view.release,
@@ -65,6 +84,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
                 view.variant,
                 f"{view.accuracy:.3f}",
                 f"{view.model_bytes / 1024:.1f} KiB",
+                ", ".join(map(_delta_text, view.deltas)) or "-",
                 _time_text(view.created_at),
             )
             for view in views
@@ -82,7 +102,7 @@ def get_command(home: Home, release: int, *, as_json: bool) -> None:
 
     service = open_services(home).releases
     row = service.get(release)
-    view = _view(row)
+    view = _view(service, row)
     bundle = row.manifest.bundle
     detail = ReleaseDetail(
         **msgspec.structs.asdict(view),
@@ -102,6 +122,7 @@ def get_command(home: Home, release: int, *, as_json: bool) -> None:
             ("variant", view.variant),
             ("accuracy", f"{view.accuracy:.3f}"),
             ("model", f"{view.model_sha256} ({view.model_bytes} bytes)"),
+            ("deltas", ", ".join(map(_delta_text, view.deltas)) or "-"),
             ("labels", ", ".join(bundle.labels)),
             ("created", _time_text(view.created_at)),
             (
@@ -148,7 +169,7 @@ def create_command(
     release = service.take_in(bundle, override_gate=override_gate)
     if not no_publish:
         service.publish(release)
-    view = _view(service.get(release))
+    view = _view(service, service.get(release))
     if as_json:
         print_json(view)
         return
@@ -159,8 +180,9 @@ releases.add_command(publish_command)
 releases.add_command(floor_command)
 
 
-def _view(row: "ReleaseRow") -> ReleaseView:
+def _view(service: "ReleaseService", row: "ReleaseRow") -> ReleaseView:
     bundle = row.manifest.bundle
+    deltas = service.deltas(row.release)
     return ReleaseView(
         release=row.release,
         name=row.name,
@@ -171,7 +193,22 @@ def _view(row: "ReleaseRow") -> ReleaseView:
         model_bytes=bundle.model.bytes,
         created_at=row.created_at,
         published_at=row.published_at,
+        deltas=[_delta_view(delta, bundle) for delta in deltas],
     )
+
+
+def _delta_view(delta: "Delta", bundle: Bundle) -> DeltaView:
+    return DeltaView(
+        base=delta.base_release,
+        way=delta.way,
+        bytes=delta.bytes,
+        ratio=round(delta.bytes / bundle.model.bytes, 4),
+    )
+
+
+def _delta_text(view: DeltaView) -> str:
+    base = f"from {view.base}" if view.base else "from nothing"
+    return f"{base}: {view.bytes / 1024:.1f} KiB ({view.ratio:.0%})"
 
 
 def _time_text(at: float) -> str:

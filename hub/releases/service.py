@@ -2,7 +2,8 @@
 
 A release's folder ``releases/<n>/`` appears in one rename; its number exists once the
 database row does. Publication copies what devices need to ``artifacts/<sha256>`` and
-then lets the TUF metadata vouch for it. Both steps can be repeated. Called by the
+then lets the TUF metadata vouch for it, with patches from what devices run now
+(:mod:`hub.releases.deltas`). Both steps can be repeated. Called by the
 command line, the retraining and the ticker (refresh).
 """
 
@@ -32,6 +33,7 @@ from edge_agent.wire.types import Instant, Message, Text
 from hub.config import Home, MonitorConfig
 from hub.errors import ConflictError, HubError, RefusedError
 from hub.files import sha256_of, sync_file, sync_folder, write_durably
+from hub.releases.deltas import Delta, build_deltas, delta_path, read_deltas
 from hub.releases.intake import Intake, check_bundle, read_bundle
 from hub.releases.tuf_repo import TargetRef, TufRepo
 from hub.storage import devices as device_store
@@ -140,12 +142,13 @@ class ReleaseService:
             NotFoundError: There is no such release (``HUB-RELEASE-010``).
         """
         row = self.get(release)
-        for path in self._device_files(row):
-            self._put_artifact(path)
-        sync_folder(self._home.artifacts)
         with self._engine.connect() as conn:
             rows = [row for row in self.live(conn) if row.release != release]
-        targets = [ref for row in (*rows, row) for ref in self._targets(row)]
+        for path in (*self._device_files(row), *self._delta_files(row, rows)):
+            self._put_artifact(path)
+        sync_folder(self._home.artifacts)
+        models = {"", *(live.model_sha256 for live in rows)}
+        targets = [ref for row in (*rows, row) for ref in self._targets(row, models)]
         self._tuf.publish(targets, self._now())
         with transaction(self._engine) as conn:
             store.mark_published(conn, release, self._clock.wall())
@@ -200,6 +203,10 @@ class ReleaseService:
         """
         with self._engine.connect() as conn:
             return store.require_release(conn, release)
+
+    def deltas(self, release: int) -> list[Delta]:
+        """Return the patches to a release's model."""
+        return read_deltas(self._folder(release))
 
     def note(self, release: int) -> IntakeNote:
         """Return what was noted when a release was taken in."""
@@ -274,6 +281,17 @@ class ReleaseService:
         names = [ref.name for ref in row.manifest.bundle.device_files]
         return [folder / name for name in (RELEASE_FILE, *names)]
 
+    def _delta_files(self, row: ReleaseRow, live: list[ReleaseRow]) -> list[Path]:
+        """Build the patches from the live releases of the same model."""
+        folder = self._folder(row.release)
+        bases = [
+            (base.release, self._folder(base.release) / base.manifest.bundle.model.name)
+            for base in reversed(live)
+            if base.name == row.name
+        ]
+        deltas = build_deltas(folder, row, bases)
+        return [delta_path(folder, delta) for delta in deltas]
+
     def _put_artifact(self, path: Path) -> None:
         """Copy a file into the artifacts under its digest, whole or not at all."""
         digest = sha256_of(path)
@@ -294,7 +312,8 @@ class ReleaseService:
         finally:
             part.unlink(missing_ok=True)
 
-    def _targets(self, row: ReleaseRow) -> list[TargetRef]:
+    def _targets(self, row: ReleaseRow, models: set[str]) -> list[TargetRef]:
+        """Return a release's targets; patches only from one of the ``models``."""
         path = self._folder(row.release) / RELEASE_FILE
         bundle, number = row.manifest.bundle, row.release
         return [
@@ -310,5 +329,14 @@ class ReleaseService:
                     length=ref.bytes,
                 )
                 for ref in bundle.device_files
+            ),
+            *(
+                TargetRef(
+                    path=delta.target(bundle.name, number),
+                    sha256=delta.sha256,
+                    length=delta.bytes,
+                )
+                for delta in self.deltas(number)
+                if delta.base_sha256 in models
             ),
         ]
