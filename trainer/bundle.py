@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import UNSET
+
 from edge_agent.wire.codec import decode, encode_pretty
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.manifest import BUNDLE_FILE, BUNDLE_FORMAT, Bundle, FileRef
@@ -21,6 +23,7 @@ REFERENCE = "reference.json"
 GOLDEN = "golden.npz"
 CALIBRATION = "calibration.npz"
 CARD = "card.md"
+WEIGHTS = "weights.npz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,12 @@ class OpenBundle:
     def model(self) -> bytes:
         """The bytes of the model."""
         return self.files[self.bundle.model.name]
+
+    @property
+    def weights(self) -> bytes | None:
+        """The net's weights before conversion, if the bundle has them."""
+        ref = self.bundle.weights
+        return None if ref is UNSET else self.files[ref.name]
 
 
 def file_ref(name: str, data: bytes) -> FileRef:

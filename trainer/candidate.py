@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec import UNSET
 
 from edge_agent.wire.codec import encode_pretty
 from edge_agent.wire.manifest import (
@@ -23,11 +24,12 @@ from trainer.bundle import (
     GOLDEN,
     MODEL,
     REFERENCE,
-    OpenBundle,
+    WEIGHTS,
     file_ref,
     write_bundle,
 )
 from trainer.card import Facts, write_card
+from trainer.finetune import Rival, forecast
 from trainer.gate.evaluate import (
     agreement,
     ask,
@@ -46,19 +48,12 @@ ATOL_OTHER = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rival:
-    """The incumbent: its release number and its bundle."""
-
-    release: int
-    opened: OpenBundle
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A TFLite file that wants to be a release, and what is known of it.
 
-    ``base`` is its float variant, where the file is another one. ``metrics`` and
-    ``reason`` tell how it was made and go into the bundle as they are.
+    ``base`` is its float variant, where the file is another one; ``weights`` is the net
+    that it was converted from. ``metrics`` and ``reason`` tell how it was made and go
+    into the bundle as they are.
     """
 
     name: str
@@ -67,6 +62,7 @@ class Candidate:
     outputs: tuple[TensorContract, ...]
     reason: str
     base: bytes | None
+    weights: bytes | None = None
     metrics: Mapping[str, float]
     provenance: Provenance
 
@@ -110,6 +106,7 @@ def make_bundle(candidate: Candidate, context: Context, out: Path) -> Bundle:
         **_accuracies("accuracy", {**segments, **groups}),
         **_accuracies("incumbent", rival or {}),
         "latency_us": latency_us,
+        **(forecast(context.rival, candidate.model) if context.rival else {}),
     }
     files = _files(candidate, context)
     files[CARD] = write_card(
@@ -147,6 +144,7 @@ def _manifest(
         golden=file_ref(GOLDEN, files[GOLDEN]),
         calibration=file_ref(CALIBRATION, files[CALIBRATION]),
         card=file_ref(CARD, files[CARD]),
+        weights=file_ref(WEIGHTS, files[WEIGHTS]) if WEIGHTS in files else UNSET,
         metrics=metrics,
         accuracy=accuracy,
         gate=gate,
@@ -212,7 +210,9 @@ def _files(candidate: Candidate, context: Context) -> dict[str, bytes]:
         context.known,
         _held_out(context),
     )
+    weights = {} if candidate.weights is None else {WEIGHTS: candidate.weights}
     return {
+        **weights,
         MODEL: candidate.model,
         REFERENCE: encode_pretty(records.reference),
         GOLDEN: records.golden,

@@ -19,8 +19,9 @@ from edge_agent.wire.errors import WireError
 from edge_agent.wire.job import Job
 from edge_agent.wire.manifest import Bundle, Provenance
 from trainer.bundle import read_bundle, refuse_existing
-from trainer.candidate import Candidate, Context, Rival, make_bundle
+from trainer.candidate import Candidate, Context, make_bundle
 from trainer.errors import JobError
+from trainer.finetune import Rival, find_start
 from trainer.gate.choice import Variant, choose
 from trainer.gate.evaluate import agreement, ask, latencies_us, runtime
 from trainer.native_output import native_output_to
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from trainer.pipeline.distil import Trial
 
 TEACHER_EPOCHS = 10
+LEARNING_RATE, FULL_FINETUNE_RATE = 0.003, 0.0003
 FLOAT, INT8 = "float32", "int8"
 _COMPARED = 600
 
@@ -52,21 +54,29 @@ class Plan:
     """What a job's settings come to."""
 
     epochs: int
+    learning_rate: float
     teacher_epochs: int
     variants: tuple[str, ...]
 
 
-def plan_of(settings: Settings, *, retrain: bool) -> Plan:
-    """Return the plan: a drill is one plain epoch, a retrain has no teacher."""
-    if settings.shuffle_labels == "yes":
-        return Plan(epochs=1, teacher_epochs=0, variants=(FLOAT,))
+def plan_of(settings: Settings, *, retrain: bool, goes_on: bool = False) -> Plan:
+    """Return the plan: a drill is one plain epoch, a retrain has no teacher.
+
+    ``goes_on``: the net has the incumbent's weights already.
+    """
+    rate = settings.learning_rate
+    if rate is None:
+        full = goes_on and settings.finetune_scope == "full"
+        rate = FULL_FINETUNE_RATE if full else LEARNING_RATE
+    drill = settings.shuffle_labels == "yes"
     teacher_epochs = settings.teacher_epochs
     if teacher_epochs is None:
         teacher_epochs = 0 if retrain else TEACHER_EPOCHS
     return Plan(
-        epochs=settings.epochs,
-        teacher_epochs=teacher_epochs,
-        variants=(FLOAT, INT8),
+        epochs=1 if drill else settings.epochs,
+        learning_rate=rate,
+        teacher_epochs=0 if drill else teacher_epochs,
+        variants=(FLOAT,) if drill else (FLOAT, INT8),
     )
 
 
@@ -100,7 +110,10 @@ def run_job(path: Path, clock: Clock, listener: Listener) -> tuple[Bundle, Path]
     samples = read_samples(folder / job.samples, task) if job.samples else None
     data = assemble(corpus.train, samples)
     with native_output_to(folder / NATIVE_LOG):
-        candidate = _train(job, task, data, corpus.digests, (clock, report))
+        order = _Order(
+            job=job, task=task, data=data, digests=corpus.digests, rival=rival
+        )
+        candidate = _train(order, clock, report)
         report("gate", 0.94, "measuring with the device's runtime")
         context = Context(
             task=task,
@@ -123,40 +136,53 @@ def _read_rival(job: Job, folder: Path) -> Rival | None:
     )
 
 
-def _train(
-    job: Job,
-    task: Task,
-    data: TrainingSet,
-    digests: dict[str, str],
-    shell: tuple[Clock, Report],
-) -> Candidate:
-    clock, report = shell
-    plan = plan_of(task.settings, retrain=job.incumbent is not None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """A job with what was read for it."""
+
+    job: Job
+    task: Task
+    data: TrainingSet
+    digests: dict[str, str]
+    rival: Rival | None
+
+
+def _train(order: _Order, clock: Clock, report: Report) -> Candidate:
+    job, task, data = order.job, order.task, order.data
     report("start", 0.02, "starting TensorFlow")
     start_tensorflow(job.seed)
     from trainer.pipeline.convert import convert
     from trainer.pipeline.distil import fit_student
-    from trainer.pipeline.train import Recipe
+    from trainer.pipeline.start import pack_weights
+    from trainer.pipeline.train import Fitter, Recipe
 
+    start, why_not = find_start(task.settings, order.rival)
+    student = Fitter(task, task.student, data.x, start)
+    goes_on = start is not None and not student.problem
+    plan = plan_of(task.settings, retrain=order.rival is not None, goes_on=goes_on)
     report("train", 0.25, f"training on {len(data)} samples")
     labelled = data
     if task.settings.shuffle_labels == "yes":
         labelled = shuffle_labels(data, np.random.default_rng(job.seed))
-    student, trial = fit_student(
-        task,
+    trial = fit_student(
+        student,
         labelled,
-        Recipe(
-            epochs=plan.epochs,
-            learning_rate=task.settings.learning_rate,
-            seed=job.seed,
-        ),
+        Recipe(epochs=plan.epochs, learning_rate=plan.learning_rate, seed=job.seed),
         plan.teacher_epochs,
         lambda done: report("train", 0.25 + 0.5 * done, ""),
     )
-    report("convert", 0.76, _explain(trial))
+    how = _explain(trial)
+    if order.rival is not None and goes_on:
+        scope = task.settings.finetune_scope
+        how += f", fine-tuned ({scope}) from release {order.rival.release}"
+    elif why_not or student.problem:
+        how += f", trained anew: {why_not or student.problem}"
+    report("convert", 0.76, how)
     converted = convert(task, student.model, data.x, plan.variants)
     report("choose", 0.9, "comparing variants on the device's runtime")
-    return _choose(job, data, converted, _made(job, task, digests, clock, trial))
+    made = _made(order, plan, clock, trial, how)
+    keep = order.rival.opened.bundle.variant if order.rival and goes_on else ""
+    return _choose(order, converted, made, keep, pack_weights(student.model))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +195,10 @@ class _Made:
 
 
 def _made(
-    job: Job, task: Task, digests: dict[str, str], clock: Clock, trial: "Trial | None"
+    order: _Order, plan: Plan, clock: Clock, trial: "Trial | None", how: str
 ) -> _Made:
-    settings = msgspec.to_builtins(task.settings)
+    settings = msgspec.to_builtins(order.task.settings)
+    settings["learning_rate"] = plan.learning_rate
     metrics = {}
     if trial is not None:
         metrics = {
@@ -181,11 +208,11 @@ def _made(
         }
     return _Made(
         metrics=metrics,
-        text=_explain(trial),
+        text=how,
         provenance=Provenance(
             created_at=clock.wall(),
-            data=digests,
-            seeds={"job": job.seed},
+            data=order.digests,
+            seeds={"job": order.job.seed},
             versions={
                 **versions(),
                 "runtime": runtime(),
@@ -215,8 +242,9 @@ def _explain(trial: "Trial | None") -> str:
 
 
 def _choose(
-    job: Job, data: TrainingSet, converted: "Converted", made: _Made
+    order: _Order, converted: "Converted", made: _Made, keep: str, weights: bytes
 ) -> Candidate:
+    data = order.data
     places = np.linspace(0, len(data) - 1, min(len(data), _COMPARED)).astype(int)
     x, y = data.x[places], data.y[places]
     latency = latencies_us(converted.files, x)
@@ -233,7 +261,7 @@ def _choose(
         for name, file in converted.files.items()
     }
     others = tuple(v for name, v in variants.items() if name != FLOAT)
-    choice = choose(variants[FLOAT], others)
+    choice = choose(variants[FLOAT], others, keep)
     table = {
         f"{v.name}.{key}": round(float(value), 4)
         for v in variants.values()
@@ -245,12 +273,13 @@ def _choose(
         )
     }
     return Candidate(
-        name=job.name,
+        name=order.job.name,
         model=converted.files[choice.variant],
         variant=choice.variant,
         outputs=converted.outputs,
         reason=f"{made.text}; {choice.reason}",
         base=None if choice.variant == FLOAT else converted.files[FLOAT],
+        weights=weights,
         metrics={**made.metrics, **table},
         provenance=made.provenance,
     )

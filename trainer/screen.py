@@ -11,6 +11,7 @@ import msgspec
 from edge_agent.wire.job import Progress
 from edge_agent.wire.manifest import Bundle
 from trainer.errors import GateRefusedError
+from trainer.finetune import tell_patch
 from trainer.gate.verdict import Score
 from trainer.progress import Listener
 
@@ -65,6 +66,8 @@ def print_result(bundle: Bundle, out: Path, seconds: float, *, as_json: bool) ->
         f"{out}: {bundle.name}, {bundle.variant}, {bundle.model.bytes} bytes, "
         f"accuracy {bundle.accuracy:.3f}, {seconds:.1f} s"
     )
+    if line := tell_patch(bundle.gate.incumbent, bundle.metrics):
+        click.echo(f"  {line}")
     for check in bundle.gate.checks:
         mark = "ok  " if check.ok else "FAIL"
         click.echo(

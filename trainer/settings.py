@@ -14,6 +14,7 @@ from msgspec import Meta
 from edge_agent.wire.types import Strict
 from trainer.errors import JobError
 
+Scope = Literal["none", "head", "bn_head", "full"]
 Switch = Literal["no", "yes"]
 Epochs = Annotated[int, Meta(ge=1, le=1000)]
 
@@ -25,13 +26,19 @@ class Settings(Strict, frozen=True, kw_only=True):
 
     ``teacher_epochs`` 0 trains no teacher and so no distilled student; unset means
     that a first model gets one and a retrained model does not (it must be quick, and
-    its gain comes from the new samples). ``shuffle_labels`` is a fault drill: labels
-    are permuted, one epoch is trained, and an honest bundle tells how bad that is.
+    its gain comes from the new samples). ``finetune.scope`` says which part of the
+    incumbent's net a retrained model goes on with: the ``head`` (the hidden layer and
+    the logits), the batch normalizations too (``bn_head``), all of it (``full``), or
+    ``none``: it starts anew. The less changes, the smaller the patch that devices
+    fetch. ``learning_rate`` unset means 0.003, or 0.0003 for a ``full`` fine-tune.
+    ``shuffle_labels`` is a fault drill: labels are permuted, one epoch is trained, and
+    an honest bundle tells how bad that is.
     """
 
     epochs: Epochs = 18
     teacher_epochs: Annotated[int, Meta(ge=0, le=1000)] | None = None
-    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.003
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    finetune_scope: Scope = msgspec.field(default="none", name="finetune.scope")
     shuffle_labels: Switch = "no"
 
 
@@ -42,7 +49,7 @@ def read_settings(kind: type[_S], given: Mapping[str, str]) -> _S:
         JobError: A key is unknown (``TRAINER-JOB-003``) or a value does not fit
             (``TRAINER-JOB-004``).
     """
-    known = kind.__struct_fields__
+    known = kind.__struct_encode_fields__
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)

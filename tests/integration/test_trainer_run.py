@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_agent.runtime.litert import load_model
 from edge_agent.wire.codec import decode
 from edge_agent.wire.profile import ReferenceProfile
-from trainer.bundle import OpenBundle, read_bundle, write_bundle
+from trainer.bundle import OpenBundle, file_ref, read_bundle, write_bundle
 from trainer.errors import DataError
 from trainer.tasks.watch import LABELS
 
@@ -219,6 +220,79 @@ def test_a_retrain_goes_through_every_stage(made: Path, tmp_path: Path) -> None:
         "incumbent.left",
         "accuracy.p10-left",
     } <= set(bundle.metrics)
+
+
+def finetune(made: Path, folder: Path, scope: str) -> OpenBundle:
+    """Go on from the drill's bundle for one epoch; return the new bundle."""
+    job = {
+        "id": "go-on",
+        "task": "watch",
+        "name": "watch",
+        "out": "bundle",
+        "incumbent": {"release": 4, "bundle": str(made / "bundle")},
+        "settings": {"epochs": "1", "finetune.scope": scope},
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    ended = trainer("run", folder / "job.json")
+    assert ended.returncode in {0, 7}, ended.stderr
+    (folder / "stdout").write_text(ended.stdout)
+    return read_bundle(folder / "bundle")
+
+
+def test_a_finetune_goes_on_from_the_incumbents_weights(
+    made: Path, opened: OpenBundle, tmp_path: Path
+) -> None:
+    """With ``bn_head`` convolutions stay, and a forecast says what devices fetch."""
+    again = finetune(made, tmp_path, "bn_head")
+
+    before, after = (arrays_of(one, "weights.npz") for one in (opened, again))
+    assert {n: a.shape for n, a in before.items()} == {
+        n: a.shape for n, a in after.items()
+    }
+    kernels = [name for name, array in before.items() if array.ndim == 4]
+    assert len(kernels) == 3
+    for name, array in before.items():
+        assert np.array_equal(array, after[name]) == (
+            name in kernels or name in {"w0000", "w0001", "w0002"}
+        )
+    assert again.bundle.variant == opened.bundle.variant
+    metrics = again.bundle.metrics
+    assert metrics["delta.bytes"] < 0.3 * again.bundle.model.bytes
+    assert (
+        f"delta from release 4: {metrics['delta.bytes']:.0f} bytes"
+        in (tmp_path / "stdout").read_text()
+    )
+    card = again.files["card.md"].decode()
+    assert "fine-tuned (bn_head) from release 4" in card
+    assert "| delta.ratio |" in card
+
+
+def test_weights_that_do_not_fit_are_no_error(
+    made: Path, opened: OpenBundle, tmp_path: Path
+) -> None:
+    """The net of a task may have changed: it is trained anew, and the card says so."""
+    old = tmp_path / "old"
+    files = {**opened.files, "weights.npz": b"PK not an archive"}
+    weights = file_ref("weights.npz", files["weights.npz"])
+    write_bundle(
+        old / "bundle", msgspec.structs.replace(opened.bundle, weights=weights), files
+    )
+
+    again = finetune(old, tmp_path, "head")
+
+    card = again.files["card.md"].decode()
+    assert "trained anew: the incumbent's weights do not fit this net" in card
+
+
+def test_the_same_job_makes_the_same_bytes(
+    made: Path, opened: OpenBundle, tmp_path: Path
+) -> None:
+    """Converting is repeatable, tensor names and all: only changes make patches."""
+    shutil.copy(made / "job.json", tmp_path)
+    assert trainer("run", tmp_path / "job.json").returncode == 7
+    again = read_bundle(tmp_path / "bundle")
+    assert again.model == opened.model
+    assert again.files["weights.npz"] == opened.files["weights.npz"]
 
 
 def test_a_wrong_job_is_a_usage_error(tmp_path: Path) -> None:

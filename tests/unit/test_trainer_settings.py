@@ -60,3 +60,23 @@ def test_plans_follow_the_kind_of_job() -> None:
     assert again.teacher_epochs == 0
     assert (drill.epochs, drill.teacher_epochs, drill.variants) == (1, 0, ("float32",))
     assert plan_of(Settings(teacher_epochs=4), retrain=True).teacher_epochs == 4
+
+
+def test_the_scope_of_a_finetune_is_a_setting() -> None:
+    """It has a dot in its name, and a wrong one is refused."""
+    task = open_task("watch", {"finetune.scope": "bn_head"})
+    assert task.settings.finetune_scope == "bn_head"
+    with pytest.raises(JobError) as caught:
+        open_task("watch", {"finetune.scope": "tail"})
+    assert caught.value.code == "TRAINER-JOB-004"
+
+
+def test_only_a_full_finetune_learns_slowly_by_itself() -> None:
+    """Small steps keep the patch small; who sets a rate gets it."""
+    full = Settings(finetune_scope="full")
+    assert plan_of(full, retrain=True, goes_on=True).learning_rate == 0.0003
+    assert plan_of(full, retrain=True, goes_on=False).learning_rate == 0.003
+    head = Settings(finetune_scope="head")
+    assert plan_of(head, retrain=True, goes_on=True).learning_rate == 0.003
+    chosen = Settings(finetune_scope="full", learning_rate=0.01)
+    assert plan_of(chosen, retrain=True, goes_on=True).learning_rate == 0.01

@@ -103,3 +103,27 @@ def test_a_variant_must_earn_its_place(
     choice = choose(BASE, (other,))
     assert choice.variant == chosen
     assert "int8" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("keep", "accuracy", "agreement", "chosen"),
+    [
+        ("float32", 0.90, 0.99, "float32"),
+        ("int8", 0.90, 0.99, "int8"),
+        ("int8", 0.88, 0.99, "float32"),
+        ("int8", 0.90, 0.90, "float32"),
+        ("float16", 0.90, 0.99, "int8"),
+    ],
+)
+def test_the_incumbents_variant_stays_if_it_is_as_good(
+    keep: str, accuracy: float, agreement: float, chosen: str
+) -> None:
+    """Devices then fetch a patch; latency does not decide between such files."""
+    other = Variant(
+        name="int8",
+        bytes=20_000,
+        accuracy=accuracy,
+        agreement=agreement,
+        latency_us=20.0 if keep == "int8" else 8.0,
+    )
+    assert choose(BASE, (other,), keep).variant == chosen

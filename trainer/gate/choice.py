@@ -30,12 +30,17 @@ class Choice:
     reason: str
 
 
-def choose(base: Variant, others: tuple[Variant, ...]) -> Choice:
+def choose(base: Variant, others: tuple[Variant, ...], keep: str = "") -> Choice:
     """Choose between the float variant ``base`` and ``others``.
 
     Another one wins if it is clearly more accurate, or as accurate, in agreement,
-    not slower, and faster or smaller.
+    not slower, and faster or smaller. The variant ``keep``, which the incumbent has,
+    wins if it is as accurate and in agreement: what devices fetch is then a patch,
+    where another variant would be a whole file, for a few microseconds.
     """
+    kept = [v for v in (base, *others) if v.name == keep and _may_stay(base, v)]
+    if kept:
+        return Choice(variant=keep, reason=f"{keep} ships, as the incumbent does")
     best, reasons = base, []
     for other in others:
         verdict = _verdict(base, other)
@@ -44,6 +49,12 @@ def choose(base: Variant, others: tuple[Variant, ...]) -> Choice:
             best = other
     text = "; ".join(reasons) or "no other variant was made"
     return Choice(variant=best.name, reason=f"{best.name} ships; {text}")
+
+
+def _may_stay(base: Variant, kept: Variant) -> bool:
+    return kept.accuracy >= base.accuracy - ACCURACY_TIE and (
+        kept.agreement >= AGREEMENT_MIN
+    )
 
 
 def _verdict(base: Variant, other: Variant) -> tuple[bool, str]:

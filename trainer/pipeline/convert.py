@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.wire.manifest import TensorContract
+from trainer.pipeline.start import HIDDEN
 from trainer.tasks.task import Floats, Task
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 COMPONENTS = 8
 PROBABILITIES = "probabilities"
-HIDDEN = "hidden"
+NET = "net"
+"""The name before all names of tensors; without it keras would count its models."""
 _REPRESENTATIVES = 200
 _RIDGE = 0.05
 
@@ -68,7 +70,9 @@ def convert(
     import tensorflow as tf
 
     features = keras.Model(
-        model.inputs, [model.get_layer(HIDDEN).output, model.outputs[0]]
+        model.inputs,
+        [model.get_layer(HIDDEN).output, model.outputs[0]],
+        name=NET,
     )
     hidden = features.predict(x, batch_size=256, verbose=0)[0]
     monitor = _fit_monitor(np.asarray(hidden, np.float64))

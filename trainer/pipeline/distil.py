@@ -33,10 +33,14 @@ class Trial:
 
 
 def fit_student(
-    task: Task, data: TrainingSet, recipe: Recipe, teacher_epochs: int, tick: Ticker
-) -> tuple[Fitter, Trial | None]:
-    """Return the fitted student, and the trial if there was a teacher."""
-    student = Fitter(task, task.student, data.x)
+    student: Fitter,
+    data: TrainingSet,
+    recipe: Recipe,
+    teacher_epochs: int,
+    tick: Ticker,
+) -> Trial | None:
+    """Fit the student; return the trial if there was a teacher."""
+    task = student.task
     targets = one_hot(data, len(task.labels))
     trial = None
     if teacher_epochs and len(set(data.group.tolist())) > 1:
@@ -60,7 +64,7 @@ def fit_student(
         )
     start = 0.7 if trial else 0.0
     student.fit(data, targets, recipe, lambda done: tick(start + (1 - start) * done))
-    return student, trial
+    return trial
 
 
 def _try_twins(

@@ -27,6 +27,9 @@ def start_tensorflow(seed: int) -> None:
     with contextlib.suppress(RuntimeError):  # already running: keep what it has
         tf.config.threading.set_intra_op_parallelism_threads(THREADS)
         tf.config.threading.set_inter_op_parallelism_threads(1)
+    # Layers are numbered from the start, so that a job gives its tensors the same
+    # names whatever ran before it: names are part of the file.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
 
 

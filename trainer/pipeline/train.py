@@ -1,7 +1,8 @@
 """Fitting a net. One :class:`Fitter` compiles once and fits as often as it is asked.
 
 Compiling takes longer than fitting such small nets, so twins and the final net share
-one fitter: each fit starts from the same initial weights and an empty optimizer.
+one fitter: each fit starts from the same initial weights (new ones, or those of the
+incumbent) and an empty optimizer.
 """
 
 import math
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.pipeline.dataset import TrainingSet
+from trainer.pipeline.start import Start, begin_from
 from trainer.tasks.task import Floats, NetParams, Task
 
 BATCH = 64
@@ -34,12 +36,18 @@ class Recipe:
 class Fitter:
     """A compiled net of one size."""
 
-    def __init__(self, task: Task, params: NetParams, x: Floats) -> None:
-        """Build the net, with preprocessing fitted on ``x``."""
+    def __init__(
+        self, task: Task, params: NetParams, x: Floats, start: Start | None = None
+    ) -> None:
+        """Build the net, with preprocessing fitted on ``x`` unless it has a start.
+
+        ``problem`` tells why it does not begin from its start, if it does not.
+        """
         import keras
 
-        self._task = task
+        self.task = task
         self.model: Any = task.build(params, x)
+        self.problem = begin_from(self.model, start) if start else ""
         self._initial = self.model.get_weights()
         self.model.compile(
             optimizer=keras.optimizers.Adam(),
@@ -50,7 +58,7 @@ class Fitter:
     def fit(
         self, data: TrainingSet, targets: Floats, recipe: Recipe, tick: Ticker
     ) -> None:
-        """Fit from scratch to ``targets`` ``(n, classes)``, a share for each class.
+        """Fit from the start to ``targets`` ``(n, classes)``, a share for each class.
 
         Each epoch sees each sample once, varied anew. ``tick`` gets the share done.
         """
@@ -69,7 +77,7 @@ class Fitter:
             tick(done)
 
         self.model.fit(
-            self._task.augment(data.x[order], rng),
+            self.task.augment(data.x[order], rng),
             targets[order],
             sample_weight=data.weight[order],
             batch_size=BATCH,
