@@ -13,6 +13,7 @@ Threads: ``main`` (heartbeat), ``link`` (connecting), ``relay`` (sending, receiv
 
 import contextlib
 import logging
+import os
 import queue
 import secrets
 import signal
@@ -34,6 +35,7 @@ from edge_agent.link.blocks import BlockLink
 from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.session import Delivery, LinkSession, SessionPorts
 from edge_agent.link.twin import CommandReceived, Desired, Twin
+from edge_agent.notify import ServiceManager
 from edge_agent.opening import open_database, read_root
 from edge_agent.openssl import read_certificate
 from edge_agent.renewal import Renewal, RenewalPorts
@@ -82,6 +84,7 @@ class Supervisor:
         self._state_dir = path.parent / config.device.state_dir
         self._database = self._state_dir / DB_FILE
         self._clock = SystemClock()
+        self._service = ServiceManager(os.environ, self._clock)
         self._boot = secrets.token_hex(8)
         self._stop = threading.Event()
         self._failed = False
@@ -115,6 +118,7 @@ class Supervisor:
             self._worker.check,
             self._clock,
             period_s=config.worker.watchdog_s,
+            on_answer=self._on_answer,
         )
 
     def run(self) -> int:
@@ -163,6 +167,7 @@ class Supervisor:
 
     def _wind_down(self, threads: dict[str, threading.Thread]) -> None:
         """End the others: the worker first, as it flushes its last window."""
+        self._service.stopping()
         self._updates.stop()
         self._child.stop()
         threads["worker"].join()
@@ -303,6 +308,10 @@ class Supervisor:
         self._slots, self._tuf = slots, tuf
         self._child.follow(slots)
         self._session.report_soon()
+
+    def _on_answer(self) -> None:
+        self._service.ready()
+        self._service.alive()
 
     def _on_death(self, death: Death) -> None:
         self._worker.forget()

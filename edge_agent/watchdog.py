@@ -50,6 +50,7 @@ class Watchdog:
         clock: Clock,
         *,
         period_s: float,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare.
 
@@ -59,11 +60,13 @@ class Watchdog:
                 not, after a deadline of its own.
             clock: Time.
             period_s: Time from an answer to the next question.
+            on_answer: Called at every answer: the device can infer.
         """
         self._child = child
         self._ask = ask
         self._clock = clock
         self._period_s = period_s
+        self._on_answer = on_answer
         self._pid = 0
         self._answered_at: float | None = None
         self._failures = 0
@@ -89,6 +92,7 @@ class Watchdog:
                 self._note_failure(started, error)
                 return RETRY_S
         self._answered_at, self._failures = self._clock.mono(), 0
+        self._on_answer()
         return self._period_s
 
     def _note_failure(self, started: float, error: AgentError) -> None:
