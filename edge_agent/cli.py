@@ -6,27 +6,21 @@ and decide the exit code.
 
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
 import msgspec
 
 from edge_agent.base.exit_codes import ExitCode, ShoalError
-from edge_agent.tuf_command import tuf
-
-if TYPE_CHECKING:
-    from edge_agent.config import AgentConfig
-
-CONFIG_OPTION = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("agent.toml"),
-    show_default=True,
-    help="The device's configuration.",
+from edge_agent.cli_output import (
+    CONFIG_OPTION,
+    JSON_OPTION,
+    print_document,
+    read_config,
+    socket_of,
 )
-JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
+from edge_agent.infer_command import infer
+from edge_agent.tuf_command import tuf
 
 MAX_TOKEN = 256
 
@@ -46,7 +40,7 @@ def run(config_path: Path) -> None:
     """Run the agent until it is told to stop (SIGTERM, Ctrl-C)."""
     from edge_agent.supervisor import Supervisor
 
-    sys.exit(Supervisor(_read(config_path), config_path).run())
+    sys.exit(Supervisor(read_config(config_path), config_path).run())
 
 
 @cli.command()
@@ -56,39 +50,8 @@ def status(config_path: Path, *, as_json: bool) -> None:
     """Show what runs, what waits to be sent, and whether the broker is there."""
     from edge_agent.status import read_status
 
-    report = read_status(_read(config_path), config_path)
-    _print(report, report.lines(), as_json=as_json)
-
-
-@cli.command()
-@CONFIG_OPTION
-@click.option("--socket", type=click.Path(path_type=Path), help="The agent's socket.")
-@click.option("--model", type=click.Path(path_type=Path), help="Run this file alone.")
-@click.option(
-    "--input",
-    "input_path",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="A sample: .npz (first array) or .csv, one row a line.",
-)
-@JSON_OPTION
-def infer(
-    config_path: Path,
-    socket: Path | None,
-    model: Path | None,
-    input_path: Path,
-    *,
-    as_json: bool,
-) -> None:
-    """Infer one sample: with the running agent, or with a model file alone."""
-    from edge_agent.one_shot import infer_with_agent, infer_with_file
-
-    if model is not None:
-        answer = infer_with_file(model, input_path)
-    else:
-        path = socket or _socket_of(config_path)
-        answer = infer_with_agent(path, input_path)
-    _print(answer, answer.lines(), as_json=as_json)
+    report = read_status(read_config(config_path), config_path)
+    print_document(report, report.lines(), as_json=as_json)
 
 
 @cli.command()
@@ -117,7 +80,7 @@ def feedback(config_path: Path, labels_path: Path, delay: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     labels = read_labels(labels_path)
-    with Client(_socket_of(config_path)) as client:
+    with Client(socket_of(config_path)) as client:
         told = LateLabels(client, labels, delay, SystemClock()).follow(stop)
     click.echo(f"{told} labels told")
 
@@ -153,8 +116,8 @@ def enroll(  # noqa: PLR0913 - click gives each option as an argument
     token = token_file.read(MAX_TOKEN).strip() if token_file else ""
     if token_file and not token:
         raise click.UsageError("the token is empty")
-    done = enrol(_read(config_path), config_path, hub, token, ca)
-    _print(done, done.lines(), as_json=as_json)
+    done = enrol(read_config(config_path), config_path, hub, token, ca)
+    print_document(done, done.lines(), as_json=as_json)
 
 
 @cli.group()
@@ -167,9 +130,9 @@ def config() -> None:
 @JSON_OPTION
 def config_check(config_path: Path, *, as_json: bool) -> None:
     """Print the configuration as the agent understands it, defaults included."""
-    settings = _read(config_path)
+    settings = read_config(config_path)
     text = msgspec.json.format(msgspec.json.encode(settings), indent=2).decode()
-    _print(settings, [text], as_json=as_json)
+    print_document(settings, [text], as_json=as_json)
 
 
 @cli.group()
@@ -184,8 +147,8 @@ def outbox_stats(config_path: Path, *, as_json: bool) -> None:
     """Show, lane by lane, what was produced, evicted, and still waits."""
     from edge_agent.status import read_outbox
 
-    report = read_outbox(_read(config_path), config_path)
-    _print(report, report.lines(), as_json=as_json)
+    report = read_outbox(read_config(config_path), config_path)
+    print_document(report, report.lines(), as_json=as_json)
 
 
 @outbox.command("export")
@@ -201,8 +164,8 @@ def outbox_export(config_path: Path, to: Path, *, as_json: bool) -> None:
     """Write the records that wait into a file; they stay in the outbox."""
     from edge_agent.held import export_outbox
 
-    report = export_outbox(_read(config_path), config_path, to)
-    _print(report, report.lines(), as_json=as_json)
+    report = export_outbox(read_config(config_path), config_path, to)
+    print_document(report, report.lines(), as_json=as_json)
 
 
 @outbox.command("purge")
@@ -226,8 +189,8 @@ def outbox_purge(config_path: Path, lane: str, *, yes: bool, as_json: bool) -> N
     from edge_agent.held import purge_lane
     from edge_agent.wire.topics import Lane
 
-    report = purge_lane(_read(config_path), config_path, Lane(lane))
-    _print(report, report.lines(), as_json=as_json)
+    report = purge_lane(read_config(config_path), config_path, Lane(lane))
+    print_document(report, report.lines(), as_json=as_json)
 
 
 @cli.command()
@@ -237,13 +200,14 @@ def doctor(config_path: Path, *, as_json: bool) -> None:
     """Check what the agent needs, one line a check, each with its cure."""
     from edge_agent.doctor import examine
 
-    findings = examine(_read(config_path), config_path)
+    findings = examine(read_config(config_path), config_path)
     lines = [finding.line() for finding in findings]
-    _print(findings, lines, as_json=as_json)
+    print_document(findings, lines, as_json=as_json)
     if not all(finding.ok for finding in findings):
         sys.exit(ExitCode.FAILED)
 
 
+cli.add_command(infer)
 cli.add_command(tuf)
 
 
@@ -254,22 +218,3 @@ def main() -> None:
     except ShoalError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
-
-
-def _read(config_path: Path) -> "AgentConfig":
-    from edge_agent.config import read_agent_config
-
-    return read_agent_config(config_path)
-
-
-def _socket_of(config_path: Path) -> Path:
-    from edge_agent.status import socket_path
-
-    return socket_path(_read(config_path), config_path)
-
-
-def _print(document: object, lines: list[str], *, as_json: bool) -> None:
-    if as_json:
-        click.echo(msgspec.json.encode(document).decode())
-    else:
-        click.echo("\n".join(lines))

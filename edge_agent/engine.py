@@ -10,10 +10,7 @@ beside each other.
 import hashlib
 import threading
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -47,17 +44,8 @@ from edge_agent.wire.manifest import (
 )
 from edge_agent.wire.profile import Channel, ProfileData, ReferenceProfile
 
-__all__ = ["Engine", "FileAnswer", "Prediction", "TensorSpec", "infer_file"]
+__all__ = ["Engine", "Prediction", "TensorSpec"]
 
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What NumPy raises of a file that is no npz archive (or holds one bare array)."""
 UNREADABLE = "AGENT-MODEL-011"
 MAX_PROFILE_BYTES = 8 << 20
 NONE: dict[str, Array] = {}
@@ -296,67 +284,6 @@ class Engine:
             latency_us=(time.perf_counter() - started) * 1e6,
             extra=extra,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileAnswer:
-    """What :func:`infer_file` says of one sample; ``rejected`` is the reason, or ""."""
-
-    sample_id: str
-    label: str = ""
-    confidence: float = 0.0
-    probabilities: tuple[float, ...] = ()
-    latency_us: float = 0.0
-    rejected: str = ""
-
-
-def infer_file(model_path: Path, input_npz: Path) -> list[FileAnswer]:
-    """Infer the samples of an npz file with a bundle folder or a ``.tflite`` file.
-
-    Each array of the file is one sample of the input's shape, or a batch of them, or
-    a recording longer than the input's first axis, which is cut into windows without
-    overlap (``hop`` rows apart where the contract names a hop).
-
-    Raises:
-        ModelError: The model or the input file cannot be read.
-    """
-    engine = Engine.open(model_path, monitor=False)
-    try:
-        # Opened here: of a broken archive, NumPy would leave its own handle open.
-        with input_npz.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            recordings = {name: arrays[name] for name in arrays.files}
-    except _UNREADABLE as error:
-        raise ModelError("AGENT-MODEL-010", f"{input_npz}: {error}") from error
-    answers = []
-    for name, array in recordings.items():
-        for offset, sample in _samples(array, engine.contract):
-            answers.append(_answer(engine, f"{name}@{offset}", sample))
-    return answers
-
-
-def _answer(engine: Engine, sample_id: str, sample: Sample) -> FileAnswer:
-    try:
-        made = engine.predict(sample)
-    except SampleRejectedError as error:
-        return FileAnswer(sample_id=sample_id, rejected=error.reason)
-    return FileAnswer(
-        sample_id=sample_id,
-        label=made.label,
-        confidence=made.confidence,
-        probabilities=tuple(float(p) for p in made.probabilities),
-        latency_us=made.latency_us,
-    )
-
-
-def _samples(array: Sample, contract: InputContract) -> list[tuple[int, Sample]]:
-    rank, length = len(contract.tensor.shape), contract.tensor.shape[0]
-    if array.ndim == rank + 1:
-        return list(enumerate(array))
-    if array.ndim != rank or len(array) < length:
-        return [(0, array)]
-    hop = contract.hop or length
-    starts = range(0, len(array) - length + 1, hop)
-    return [(start, array[start : start + length]) for start in starts]
 
 
 def _read_checked(folder: Path, file: FileRef) -> bytes:

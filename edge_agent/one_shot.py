@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.batch.run import answers
+from edge_agent.engine import Engine
 from edge_agent.errors import AgentError
 from edge_agent.serve.client import Client
 from edge_agent.serve.protocol import Prediction
@@ -65,26 +67,23 @@ def infer_with_agent(socket: Path, input_path: Path) -> Answers:
     return Answers(answers=[answer])
 
 
-def infer_with_file(model: Path, input_path: Path) -> Answers:
-    """Infer every sample of an npz file with a model file or bundle folder.
+def infer_with_file(engine: Engine, given: Path) -> Answers:
+    """Infer every sample of a file with a model alone.
 
     Raises:
-        ModelError: The model or the input cannot be read.
+        AgentError: The file cannot be read, or the model failed.
     """
-    from edge_agent.engine import infer_file
-
-    made = infer_file(model, input_path)
     return Answers(
         answers=[
             Answer(
-                sample_id=one.sample_id,
-                label=one.label,
-                confidence=one.confidence,
-                probabilities=list(one.probabilities),
-                latency_us=one.latency_us,
-                rejected=one.rejected,
+                sample_id=row.sample_id,
+                label=row.label,
+                confidence=row.confidence,
+                probabilities=[] if row.numbers is None else row.numbers.tolist(),
+                latency_us=row.latency_us,
+                rejected=row.rejected,
             )
-            for one in made
+            for row in answers(engine, given)
         ]
     )
 

@@ -61,17 +61,18 @@ def fit_windowing(
         length = override.length
     elif row == shape:
         return Windowing(length=1, hop=override.hop or 1)
-    elif row == shape[1:] or size % piece:
-        length = windowing_of(contract).length
-    else:
+    elif row and len(shape) == 1 and size % piece == 0:
         length = size // piece
+    else:
+        length = windowing_of(contract).length
     return Windowing(length=length, hop=override.hop or contract.hop or length)
 
 
 def as_sample(window: Rows, contract: InputContract) -> Rows:
-    """Return a window in the input's shape, where it has as many values."""
+    """Return a window in the input's shape: one whole sample, or of a flat input."""
     shape = tuple(contract.tensor.shape)
-    if window.shape != shape and window.size == math.prod(shape):
+    is_flat = len(shape) == 1 and window.size == shape[0]
+    if is_flat or window.shape == (1, *shape):
         return window.reshape(shape)
     return window
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.engine import Engine, infer_file
+from edge_agent.engine import Engine
 from edge_agent.errors import ModelError, SampleRejectedError
 from edge_agent.wire.codec import encode_pretty
 from edge_agent.wire.manifest import (
@@ -75,27 +75,3 @@ def test_labels_must_fit_the_model() -> None:
     with pytest.raises(ModelError) as caught:
         Engine(MODEL.read_bytes(), labels=["yes", "no"])
     assert caught.value.code == "AGENT-MODEL-008"
-
-
-def test_a_file_of_recordings_is_cut_and_inferred(tmp_path: Path) -> None:
-    """Recordings become windows by the hop; a bad one is named, not inferred."""
-    digest = hashlib.sha256(MODEL.read_bytes()).hexdigest()
-    nan = np.full((100, 6), np.nan, np.float32)
-    np.savez(tmp_path / "in.npz", long=np.ones((200, 6), np.float32), nan=nan)
-    answers = infer_file(_bundle(tmp_path, digest), tmp_path / "in.npz")
-    assert [(one.sample_id, one.rejected) for one in answers] == [
-        ("long@0", ""),
-        ("long@50", ""),
-        ("long@100", ""),
-        ("nan@0", "not_finite"),
-    ]
-
-
-def test_an_unreadable_input_is_an_error_with_a_code(tmp_path: Path) -> None:
-    """What is no npz file is named as such."""
-    (tmp_path / "in.npz").write_bytes(b"PK\x03\x04 no archive")
-    np.save(tmp_path / "bare.npy", np.zeros(3))
-    for name in ("in.npz", "bare.npy", "missing.npz"):
-        with pytest.raises(ModelError) as caught:
-            infer_file(MODEL, tmp_path / name)
-        assert caught.value.code == "AGENT-MODEL-010"

@@ -98,6 +98,7 @@ def test_rows_are_fitted_to_the_input() -> None:
     assert fit_windowing(_contract(8, 8, 3), (8, 8, 3)) == Windowing(length=1, hop=1)
     # No way to fit: cut like the input's own, and rejected by its shape.
     assert fit_windowing(imu, (7,)) == Windowing(length=100, hop=20)
+    assert fit_windowing(imu, (2,)) == Windowing(length=100, hop=20)
     own = fit_windowing(imu, (6,), Override(length=50, hop=5))
     assert own == Windowing(length=50, hop=5)
 
@@ -107,6 +108,8 @@ def test_a_window_of_the_right_size_takes_the_inputs_shape() -> None:
     assert as_sample(np.zeros((1, 16)), _contract(16)).shape == (16,)
     assert as_sample(np.zeros((100, 6)), _contract(600)).shape == (600,)
     assert as_sample(np.zeros((99, 6)), _contract(100, 6)).shape == (99, 6)
+    # As many values, but two axes instead of six: not what the model means.
+    assert as_sample(np.zeros((300, 2)), _contract(100, 6)).shape == (300, 2)
 
 
 def test_what_arrives_at_once_becomes_rows() -> None:

@@ -92,12 +92,17 @@ def test_large_arrays_are_read_in_pieces(tmp_path: Path) -> None:
     whole = np.random.default_rng(3).normal(size=(300_000, 2)).astype(np.float32)
     np.savez_compressed(path, a=whole)
     steps: list[int] = []
-    found = read_samples(path, contract_of(7, 2, hop=7), on_rows=steps.append)
+    found = read_samples(
+        path,
+        contract_of(7, 2, hop=7),
+        on_read=lambda done, total: steps.append(round(100 * done / total)),
+    )
     for sample in found:
         at = sample.at[1]
         assert np.array_equal(sample.values, whole[at : at + 7])
-    assert sum(steps) == len(whole)
     assert len(steps) > 2
+    assert steps == sorted(steps)
+    assert steps[-1] == 100
 
 
 def test_what_is_too_short_is_yielded_to_be_rejected(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ check rejects in the windows that hold them; ``#`` begins a comment. Memory is b
 whatever the file holds.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TextIO
 import numpy as np
 
 from edge_agent.runtime.port import Floats
+from edge_agent.serve.files.progress import OnRead, ignore
 
 MAX_LINE = 1 << 20
 PIECE_ROWS = 1024
@@ -22,18 +24,22 @@ Lines = list[tuple[int, str]]
 """Number of the line in the file, and its text."""
 
 
-def read_csv(path: Path, axes: Sequence[str] = ()) -> Iterator[Floats]:
+def read_csv(
+    path: Path, axes: Sequence[str] = (), on_read: OnRead = ignore
+) -> Iterator[Floats]:
     """Yield the rows in pieces of shape ``(n, columns)``.
 
     Args:
         path: The file, UTF-8.
         axes: Names of the columns that are wanted, if the header has them all.
+        on_read: Told how far it is, piece by piece.
 
     Raises:
         ValueError: It is not such a file; the text names the line.
         OSError: It cannot be read.
     """
-    with path.open(encoding="utf-8-sig") as file:
+    total = path.stat().st_size
+    with path.open("rb") as raw, io.TextIOWrapper(raw, "utf-8-sig") as file:
         pieces = _pieces(file)
         first = next(pieces, [])
         columns: list[int] | None = None
@@ -48,6 +54,7 @@ def read_csv(path: Path, axes: Sequence[str] = ()) -> Iterator[Floats]:
                     f"line {piece[0][0]}: {rows.shape[1]} columns, not {width}"
                 )
             width = rows.shape[1]
+            on_read(raw.tell(), total)
             yield rows if columns is None else _columns_of(rows, columns)
 
 

@@ -6,13 +6,16 @@ Pickled objects are refused: they would be programs.
 import contextlib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from edge_agent.serve.files.progress import OnRead, ignore
 
 PIECE_BYTES = 1 << 20
 MAX_ROW_BYTES = 64 << 20
@@ -26,7 +29,9 @@ _BROKEN = (
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def read_npz(path: Path) -> Iterator[tuple[str, Iterator[NDArray[Any]]]]:
+def read_npz(
+    path: Path, on_read: OnRead = ignore
+) -> Iterator[tuple[str, Iterator[NDArray[Any]]]]:
     """Yield each array's name and its rows in pieces of shape ``(n, *row)``.
 
     The pieces of one array must be taken before those of the next.
@@ -36,9 +41,13 @@ def read_npz(path: Path) -> Iterator[tuple[str, Iterator[NDArray[Any]]]]:
         OSError: It cannot be read.
     """
     with _readable(), zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as file:
-                yield name.removesuffix(".npy"), _pieces(file)
+        members = archive.infolist()
+        total, done = sum(member.file_size for member in members), 0
+        for member in members:
+            with archive.open(member) as file:
+                pieces = _pieces(file, partial(_tell, on_read, done, total))
+                yield member.filename.removesuffix(".npy"), pieces
+            done += member.file_size
 
 
 @contextlib.contextmanager
@@ -49,9 +58,15 @@ def _readable() -> Iterator[None]:
         raise ValueError(f"not a readable npz file: {why}") from why
 
 
-def _pieces(file: IO[bytes]) -> Iterator[NDArray[Any]]:
+def _tell(on_read: OnRead, before: int, total: int, at: int) -> None:
+    on_read(before + at, total)
+
+
+def _pieces(file: IO[bytes], on_read: Callable[[int], None]) -> Iterator[NDArray[Any]]:
     with _readable():
-        yield from _arrays(file)
+        for rows in _arrays(file):
+            on_read(file.tell())
+            yield rows
 
 
 def _arrays(file: IO[bytes]) -> Iterator[NDArray[Any]]:

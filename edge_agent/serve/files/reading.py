@@ -4,7 +4,7 @@ Used by the folder source and by ``edge-agent infer``. A position in a file is
 (recording, row), and rises: a reader that was interrupted goes on behind one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from edge_agent.serve.files.csv_file import read_csv
 from edge_agent.serve.files.image_file import SUFFIXES as IMAGES
 from edge_agent.serve.files.image_file import read_image
 from edge_agent.serve.files.npz_file import read_npz
+from edge_agent.serve.files.progress import OnRead, ignore
 from edge_agent.serve.windowing import (
     AS_CONTRACTED,
     Override,
@@ -45,7 +46,7 @@ def read_samples(
     path: Path,
     contract: InputContract,
     override: Override = AS_CONTRACTED,
-    on_rows: Callable[[int], None] = lambda _: None,
+    on_read: OnRead = ignore,
 ) -> Iterator[FileSample]:
     """Yield a file's samples in the order of their positions.
 
@@ -56,19 +57,19 @@ def read_samples(
         path: CSV, npz or an image, by its suffix.
         contract: What a sample looks like.
         override: Another windowing than the contract's.
-        on_rows: Told how many rows were read, each time some were.
+        on_read: Told how many bytes of how many were read, now and then.
 
     Raises:
         ValueError: The file is not what its suffix says.
         OSError: It cannot be read.
         AgentError: Pillow is needed and not installed (``AGENT-SOURCE-001``).
     """
-    for place, (name, pieces) in enumerate(_recordings(path, contract)):
+    recordings = _recordings(path, contract, on_read)
+    for place, (name, pieces) in enumerate(recordings):
         windower: Windower | None = None
         short: Rows | None = None
         made = False
         for rows in pieces:
-            on_rows(len(rows))
             if windower is None:
                 windower = Windower(fit_windowing(contract, rows.shape[1:], override))
             for row, window in windower.push(rows):
@@ -89,12 +90,12 @@ def _sample(
     return FileSample(at=at, name=name, values=values)
 
 
-def _recordings(path: Path, contract: InputContract) -> Recordings:
+def _recordings(path: Path, contract: InputContract, on_read: OnRead) -> Recordings:
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        yield "", read_csv(path, contract.axes)
+        yield "", read_csv(path, contract.axes, on_read)
     elif suffix == ".npz":
-        yield from read_npz(path)
+        yield from read_npz(path, on_read)
     elif suffix in IMAGES:
         yield "", iter([read_image(path, contract)[np.newaxis]])
     else:
