@@ -162,6 +162,12 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+class FactoryConfig(Strict, frozen=True, kw_only=True):
+    """The model that came with the device: a bundle folder. Empty: there is none."""
+
+    bundle: str = ""
+
+
 class HealthConfig(Strict, frozen=True, kw_only=True):
     """How often the device reports its health."""
 
@@ -204,6 +210,7 @@ class AgentConfig(Strict, frozen=True, kw_only=True):
     health: HealthConfig = HealthConfig()
     worker: WorkerConfig = WorkerConfig()
     api: ApiConfig = ApiConfig()
+    factory: FactoryConfig = FactoryConfig()
     fallback: str = ""
     """Label to answer when no model can (``served_by: rule``). Empty: an error."""
 

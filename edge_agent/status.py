@@ -61,7 +61,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
             f"device       {self.device}",
             f"agent        {'running' if self.running else 'stopped'}",
             f"link         {self.link}{self.mqtt and f', MQTT {self.mqtt}'}",
-            f"answering    {_release(self.answering)} {self.sha256[:12]}".rstrip(),
+            f"answering    {self._answers()} {self.sha256[:12]}".rstrip(),
             f"slots        active {self.active}, previous {self.previous}",
             f"update       {self.phase}, assignment {self.assignment_seq}",
             f"outbox       {waiting or 'empty'}",
@@ -74,6 +74,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         if self.quarantined:
             lines.append(f"quarantined  {', '.join(map(str, self.quarantined))}")
         return lines
+
+    def _answers(self) -> str:
+        if self.sha256 and not self.answering:
+            return "factory model"
+        return f"release {self.answering}" if self.answering else "no release"
 
     def _relay(self) -> str:
         lanes = "bulk lanes wait" if self.bulk_waits else "all lanes go"
@@ -221,7 +226,3 @@ def _flow(flow: FlowStatus, done: str) -> str:
     problem = f"; {flow.problem}" if flow.problem else ""
     kind = "" if flow.kind == flow.name else f" ({flow.kind})"
     return f"{flow.name}{kind}: {figures}{problem}"
-
-
-def _release(number: int) -> str:
-    return f"release {number}" if number else "no release"

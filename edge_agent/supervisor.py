@@ -40,11 +40,13 @@ from edge_agent.opening import open_database, read_root
 from edge_agent.openssl import read_certificate
 from edge_agent.renewal import Renewal, RenewalPorts
 from edge_agent.store.db import DB_FILE
+from edge_agent.store.factory import factory_model
 from edge_agent.store.flush import LogFlusher
 from edge_agent.store.lock import take_lock
 from edge_agent.store.outbox import Outbox
 from edge_agent.store.slots import Slots
 from edge_agent.store.trouble import StoreTrouble
+from edge_agent.update.factory import REFUSED, try_factory
 from edge_agent.update.service import (
     AssignmentCame,
     CommandCame,
@@ -111,6 +113,7 @@ class Supervisor:
         )
         self._updates = self._make_updates(root, broker)
         self._renewal = self._make_renewal(path, broker)
+        self._factory = factory_model(config, path.parent)
         hooks = ChildHooks(on_death=self._on_death, on_crash_loop=self._on_crash_loop)
         self._child = WorkerChild(worker_command(path, self._boot), self._clock, hooks)
         self._watchdog = Watchdog(
@@ -141,7 +144,7 @@ class Supervisor:
             "relay": lambda: self._session.run(self._database, ports),
             "update": self._updates.run,
             "watchdog": lambda: self._watchdog.run(self._stop),
-            "worker": self._child.run,
+            "worker": self._run_worker,
         }
         if (renewal := self._renewal) is not None:
             bodies["identity"] = lambda: renewal.run(self._stop)
@@ -164,6 +167,20 @@ class Supervisor:
             self._failed = True
             log.exception(THREAD_DIED, extra={"body": name})
             self._stop.set()
+
+    def _run_worker(self) -> None:
+        """Let the factory model pass its self-test, then keep the worker running."""
+        if self._factory is not None:
+            why = try_factory(self._factory, self._stop.is_set)
+            if why:
+                event = EventRecord(
+                    at=self._clock.wall(),
+                    code=REFUSED,
+                    severity="critical",
+                    text=f"the factory model is not served: {why}"[:1000],
+                )
+                self._events.put(event)
+        self._child.run()
 
     def _wind_down(self, threads: dict[str, threading.Thread]) -> None:
         """End the others: the worker first, as it flushes its last window."""
@@ -205,11 +222,12 @@ class Supervisor:
     def _look_at_worker(self) -> None:
         """Ask a worker that has just started what it has loaded."""
         before = self._worker.loaded
-        if before.release == self._slots.active:
+        settled = bool(before.sha256) or not self._factory
+        if before.release == self._slots.active and settled:
             return
         with contextlib.suppress(WorkerError):
             self._worker.stats()
-            if self._worker.loaded.release != before.release:
+            if self._worker.loaded.sha256 != before.sha256:
                 self._session.report_soon()
 
     def _tell_trouble(self, trouble: StoreTrouble, outbox: Outbox) -> None:
@@ -321,6 +339,8 @@ class Supervisor:
         )
 
     def _on_crash_loop(self, release: int) -> None:
+        if not release and self._factory is not None:
+            self._factory.forget()
         message = CrashLoop(release=release)
         self._updates.offer(message)
         message.done.wait(CRASH_WAIT_S)

@@ -40,6 +40,7 @@ from edge_agent.pipeline.writer import RecordWriter
 from edge_agent.serve.server import Server
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 from edge_agent.store.db import DB_FILE
+from edge_agent.store.factory import factory_model
 from edge_agent.store.outbox import LaneStats, Outbox
 from edge_agent.wire.topics import Lane
 from edge_agent.worker_api import Facts, WorkerApi, rss_bytes
@@ -76,15 +77,10 @@ class Worker:
         self._stop = threading.Event()
         self._failed = False
         self._writer = RecordWriter(config.outbox)
-        store = ArtifactStore(state_dir)
         kept = ConsentFile(state_dir)
         place = Place(folder=folder, state_dir=state_dir, boot=boot)
         self._flows = Flows(config, place, clock)
-        loader = SlotLoader(
-            store,
-            config.fallback,
-            LoadPorts(open_engine=_open_engine, spawn=self._spawn),
-        )
+        loader = self._make_loader(folder, state_dir)
         beside = self._make_beside(loader, clock)
         self._path = SamplePath(
             config.profile,
@@ -139,6 +135,18 @@ class Worker:
         records.join(JOIN_S)
         log.info(WORKER_STOPPED)
         return ExitCode.FAILED if self._failed else ExitCode.OK
+
+    def _make_loader(self, folder: Path, state_dir: Path) -> SlotLoader:
+        factory = factory_model(self._config, folder)
+        return SlotLoader(
+            ArtifactStore(state_dir),
+            self._config.fallback,
+            LoadPorts(
+                open_engine=_open_engine,
+                spawn=self._spawn,
+                factory=factory.load if factory else None,
+            ),
+        )
 
     def _make_beside(self, loader: SlotLoader, clock: Clock) -> Beside:
         return Beside(

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import UNSET
 
 from edge_agent.base.clock import Clock
+from edge_agent.base.installed import installed_runtime
 from edge_agent.errors import WorkerError
 from edge_agent.pipeline.figures import Figures
 from edge_agent.pipeline.loading import SlotLoader, close_unused
@@ -19,7 +20,6 @@ from edge_agent.pipeline.path import SamplePath
 from edge_agent.pipeline.recent import Entry
 from edge_agent.pipeline.selfcheck import check_ladder
 from edge_agent.pipeline.shadow import Beside
-from edge_agent.runtime.litert import installed_runtime
 from edge_agent.serve import protocol as p
 from edge_agent.store.slots import Slots, SlotStore
 

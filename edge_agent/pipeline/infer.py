@@ -17,6 +17,7 @@ from edge_agent.pipeline.owner import (
     Urgency,
 )
 from edge_agent.pipeline.prediction import (
+    FROM_TOP,
     Given,
     Prediction,
     ServedBy,
@@ -39,6 +40,7 @@ class Loaded:
     outputs: tuple[TensorContract, ...]
     reference: ReferenceProfile
     reference_sha256: str
+    is_factory: bool = False
     extra_inputs: tuple[InputContract, ...] = ()
 
     @property
@@ -58,7 +60,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """What is served now. Immutable: a hot swap binds a new one in its place."""
+    """What is served now. Immutable: a hot swap binds a new one in its place.
+
+    ``active`` is the factory model where there is no release.
+    """
 
     active: Loaded | None = None
     previous: Loaded | None = None
@@ -94,8 +99,9 @@ class Ladder:
             ModelError: No step can answer (``AGENT-MODEL-006``).
         """
         failures: list[AgentError] = []
+        factory = self.active is not None and self.active.is_factory
         steps = (
-            (ServedBy.ACTIVE, self.active),
+            (ServedBy.FACTORY if factory else ServedBy.ACTIVE, self.active),
             (ServedBy.PREVIOUS, self.previous),
         )
         for step, loaded in steps:
@@ -108,7 +114,7 @@ class Ladder:
             except ShedError:
                 raise
             except (ModelError, WorkerError) as error:
-                if step is ServedBy.ACTIVE and isinstance(error, OwnerClosedError):
+                if step in FROM_TOP and isinstance(error, OwnerClosedError):
                     raise
                 failures.append(error)
             else:

@@ -2,8 +2,8 @@
 
 Invariants: bytes are verified at every load; a release is tried on a sample, with its
 reference profile, before it is served; what cannot be loaded changes nothing where
-something is served already (at the start, ``previous`` steps in); a release that is in
-memory is not loaded again.
+something is served already (at the start, ``previous`` steps in); where no release can
+be loaded, the factory model is; what is in memory is not loaded again.
 """
 
 import logging
@@ -17,6 +17,7 @@ from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.prediction import Predictor
 from edge_agent.pipeline.rows import channel_values
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
+from edge_agent.store.factory import FACTORY_RELEASE
 
 MODEL_LOADED = "model.loaded"
 MODEL_FAILED = "model.load.failed"
@@ -34,10 +35,14 @@ class Loading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPorts:
-    """What loading needs: the engine's constructor, and a thread for each owner."""
+    """What loading needs: the engine's constructor, and a thread for each owner.
+
+    ``factory`` reads the factory model, where there is one.
+    """
 
     open_engine: Callable[[LoadedRelease], Predictor]
     spawn: Callable[[str, Callable[[], None]], object]
+    factory: Callable[[], LoadedRelease] | None = None
 
 
 class SlotLoader:
@@ -58,6 +63,7 @@ class SlotLoader:
         second = self._get(previous, current, problems) if previous != active else None
         if active and first is None:
             first, second = second, None
+        first = first or self._factory(current, problems)
         ladder = Ladder(active=first, previous=second, fallback=self._fallback)
         return Loading(ladder=ladder, problem="; ".join(problems))
 
@@ -67,13 +73,27 @@ class SlotLoader:
         for loaded in (current.active, current.previous):
             if loaded is not None and loaded.release == release:
                 return loaded
+        return self._fresh(release, self._store.load_release, problems)
+
+    def _factory(self, current: Ladder, problems: list[str]) -> Loaded | None:
+        read = self._ports.factory
+        if read is None:
+            return None
+        if current.active is not None and current.active.is_factory:
+            return current.active
+        return self._fresh(FACTORY_RELEASE, lambda _: read(), problems)
+
+    def _fresh(
+        self, release: int, read: Callable[[int], LoadedRelease], problems: list[str]
+    ) -> Loaded | None:
         try:
-            fresh = self._load(release)
+            fresh = self._load(read(release))
         except AgentError as error:
             log.error(  # noqa: TRY400 - the text says it all
                 MODEL_FAILED, extra={"release": release, "why": str(error)}
             )
-            problems.append(f"release {release}: {error.code}: {error.text}")
+            what = f"release {release}" if release else "factory model"
+            problems.append(f"{what}: {error.code}: {error.text}")
             return None
         log.info(MODEL_LOADED, extra={"release": release, "sha256": fresh.sha256})
         return fresh
@@ -97,9 +117,8 @@ class SlotLoader:
             raise
         return engine
 
-    def _load(self, release: int) -> Loaded:
-        files = self._store.load_release(release)
-        bundle = files.release.bundle
+    def _load(self, files: LoadedRelease) -> Loaded:
+        release, bundle = files.release.release, files.release.bundle
         engine = self._open(files)
         owner = Owner(engine)
         self._ports.spawn(f"model-{release}", owner.run)
@@ -114,6 +133,7 @@ class SlotLoader:
             outputs=tuple(bundle.outputs),
             reference=files.reference,
             reference_sha256=bundle.reference.sha256,
+            is_factory=release == FACTORY_RELEASE,
         )
 
 

@@ -24,7 +24,7 @@ from edge_agent.pipeline.owner import (
     ShedError,
     Urgency,
 )
-from edge_agent.pipeline.prediction import Given, Prediction, ServedBy
+from edge_agent.pipeline.prediction import FROM_TOP, Given, Prediction, ServedBy
 from edge_agent.pipeline.recent import Entry, Recent
 from edge_agent.pipeline.shadow import Beside
 from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
@@ -241,7 +241,7 @@ class SamplePath:
             self._recent.add(entry, inputs)
             self._total.add(event)
             if ladder.active is not None and ladder.active is self._ladder.active:
-                by_active = answer.served_by is ServedBy.ACTIVE
+                by_active = answer.served_by in FROM_TOP
                 self._tally.add(event if by_active else Event(failed=True))
                 if by_active and self._observer is not None:
                     closed = self._observer.add(made)
@@ -250,8 +250,8 @@ class SamplePath:
 
     def _entry(self, ladder: Ladder, sample_id: str, answer: Answer) -> Entry:
         made = answer.prediction
-        by = {ServedBy.ACTIVE: ladder.active, ServedBy.PREVIOUS: ladder.previous}
-        loaded = by.get(answer.served_by)
+        by = {ServedBy.RULE: None, ServedBy.PREVIOUS: ladder.previous}
+        loaded = by.get(answer.served_by, ladder.active)
         return Entry(
             number=self._number,
             sample_id=sample_id,

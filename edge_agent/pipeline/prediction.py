@@ -21,7 +21,12 @@ class ServedBy(StrEnum):
 
     ACTIVE = "active"
     PREVIOUS = "previous"
+    FACTORY = "factory"
     RULE = "rule"
+
+
+FROM_TOP = frozenset({ServedBy.ACTIVE, ServedBy.FACTORY})
+"""The first step: the active release, or the factory model where there is none."""
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -7,7 +7,7 @@ cut short kills the process); one thread (more gained nothing on small models an
 25 times under contention).
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from types import ModuleType
 
 import numpy as np
@@ -53,19 +53,6 @@ def load_model(data: bytes, *, threads: int = 1, warm_up: int = 3) -> Model:
 def runtime_name() -> str:
     """Return the runtime's name and version, such as ``ai-edge-litert 2.3.0``."""
     return f"{(name := _runtime()[0])} {version(name)}"
-
-
-def installed_runtime() -> str:
-    """Return name and version of what would be loaded, without loading it ("": none).
-
-    For processes that must never import an interpreter.
-    """
-    for package in _PACKAGES:
-        try:
-            return f"{package} {version(package)}"
-        except PackageNotFoundError:
-            continue
-    return ""
 
 
 def _smallest(spec: TensorSpec) -> tuple[int, ...]:

@@ -93,7 +93,10 @@ Request = Infer | Feedback | Recent | Status | Reload | Stats | Check | Shadow |
 
 
 class Prediction(_Op, frozen=True, kw_only=True, tag="prediction"):
-    """One answered sample. ``served_by``: ``active``, ``previous`` or ``rule``."""
+    """One answered sample.
+
+    ``served_by`` is ``active``, ``previous``, ``factory`` or ``rule``.
+    """
 
     sample_id: SampleId
     release: ReleaseNumber

@@ -7,7 +7,7 @@ A release is loadable when its manifest and all its device files are.
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,25 @@ class LoadedRelease:
     model: bytes
     reference: ReferenceProfile
     golden: bytes
+
+
+def load_files(release: Release, read: Callable[[FileRef], bytes]) -> LoadedRelease:
+    """Return a release with its files; ``read`` verifies each.
+
+    Raises:
+        StoreError: A file is missing or damaged.
+    """
+    bundle = release.bundle
+    try:
+        reference = decode(read(bundle.reference), ReferenceProfile, limit=8 << 20)
+    except WireError as error:
+        raise StoreError("AGENT-STORE-007", f"reference profile: {error}") from error
+    return LoadedRelease(
+        release=release,
+        model=read(bundle.model),
+        reference=reference,
+        golden=read(bundle.golden),
+    )
 
 
 class ArtifactStore:
@@ -119,22 +138,7 @@ class ArtifactStore:
         Raises:
             StoreError: A file is missing or damaged.
         """
-        release = self.read_release(number)
-        bundle = release.bundle
-        try:
-            reference = decode(
-                self.read(bundle.reference), ReferenceProfile, limit=8 << 20
-            )
-        except WireError as error:
-            raise StoreError(
-                "AGENT-STORE-007", f"reference profile: {error}"
-            ) from error
-        return LoadedRelease(
-            release=release,
-            model=self.read(bundle.model),
-            reference=reference,
-            golden=self.read(bundle.golden),
-        )
+        return load_files(self.read_release(number), self.read)
 
     def prune(self, keep: Iterable[int], also: Iterable[str] = ()) -> None:
         """Remove every release but those of ``keep``, and artifacts nobody needs.

@@ -1,7 +1,8 @@
 """The self-test of a candidate: a fresh, limited process that really invokes it.
 
-``python -m edge_agent.update.selftest STATE_DIR RELEASE`` verifies the files, loads
-the model, runs the golden inputs, compares within the signed tolerance, takes the
+``python -m edge_agent.update.selftest STATE_DIR RELEASE`` (for the factory model its
+folder and 0) verifies the files, loads the model, runs the golden inputs, compares
+within the signed tolerance, takes the
 median time against the budget, and prints one JSON line. Most bad models die inside
 the interpreter's native code: here that costs a process nobody depends on. It may use
 so much processor time, write and open hardly anything, start nothing, and map no more
@@ -24,6 +25,7 @@ import msgspec
 
 from edge_agent.errors import AgentError
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
+from edge_agent.store.factory import FACTORY_RELEASE, read_factory
 
 MODULE = "edge_agent.update.selftest"
 WRONG = "AGENT-UPDATE-041"
@@ -202,7 +204,11 @@ def main(argv: list[str]) -> int:
     """Judge a release; print the verdict; return the exit code."""
     _limit()
     try:
-        loaded = ArtifactStore(Path(argv[0])).load_release(int(argv[1]))
+        folder, number = Path(argv[0]), int(argv[1])
+        if number == FACTORY_RELEASE:
+            loaded = read_factory(folder)
+        else:
+            loaded = ArtifactStore(folder).load_release(number)
         verdict = judge(loaded)
     except AgentError as error:
         verdict = _bad("AGENT-UPDATE-044", f"{error.code}: {error.text}")

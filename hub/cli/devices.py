@@ -107,7 +107,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
                 view.id,
                 "yes" if view.online else "no",
                 view.cohort or "-",
-                view.release or "-",
+                _release_text(view),
                 view.phase or "-",
                 f"{age_text(view.age_s)} ago",
                 _certificate_text(view.certificate_ends_at, now),
@@ -204,7 +204,7 @@ def _print_detail(detail: DeviceDetail) -> None:
             ("runtime", (presence.runtime if presence else "") or "-"),
             ("hardware", (presence.hardware if presence else "") or "-"),
             ("clock offset", _clock_text(view)),
-            ("release", view.release or "-"),
+            ("release", _release_text(view)),
             ("model", view.sha256 or "-"),
             ("previous", (reported.previous if reported else 0) or "-"),
             ("phase", view.phase or "-"),
@@ -228,6 +228,13 @@ def _clock_text(view: DeviceView) -> str:
     return (
         f"{offset}, cannot be right: set it (NTP)" if view.clock_untrusted else offset
     )
+
+
+def _release_text(view: DeviceView) -> str:
+    """Say what answers there: a release, the model that came with it, or nothing."""
+    if view.release:
+        return str(view.release)
+    return "factory" if view.sha256 else "-"
 
 
 def _certificate_text(ends_at: float | None, now: float) -> str:

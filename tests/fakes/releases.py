@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from edge_agent.runtime.litert import load_model
 from edge_agent.sketch.reference import build_reference
-from edge_agent.wire.codec import encode_pretty
+from edge_agent.wire.codec import decode, encode_pretty
 from edge_agent.wire.control import Assignment, ProbationPolicy
 from edge_agent.wire.manifest import (
+    BUNDLE_FILE,
     Budget,
     Bundle,
     FileRef,
@@ -113,6 +114,20 @@ def make_release(  # noqa: PLR0913 - each makes another kind of release
     return MadeRelease(
         number=number, target=target, artifacts={sha256_of(b): b for b in blobs}
     )
+
+
+def write_bundle(folder: Path, made: MadeRelease) -> Path:
+    """Write a release as the bundle folder that it was made of; return the folder."""
+    release = next(
+        decode(data, Release)
+        for data in made.artifacts.values()
+        if b'"bundle":' in data
+    )
+    folder.mkdir(parents=True)
+    (folder / BUNDLE_FILE).write_bytes(encode_pretty(release.bundle))
+    for file in release.bundle.device_files:
+        (folder / file.name).write_bytes(made.artifacts[file.sha256])
+    return folder
 
 
 def assign(made: MadeRelease, device: str, seq: int, url: str) -> Assignment:

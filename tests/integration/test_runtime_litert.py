@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_agent.base.installed import installed_runtime
 from edge_agent.errors import ModelError
-from edge_agent.runtime.litert import installed_runtime, load_model, runtime_name
+from edge_agent.runtime.litert import load_model, runtime_name
 
 DATA = Path(__file__).parents[1] / "data"
 SHAPES = {"probabilities": (7,), "embedding": (8,), "distance": (1,), "energy": (1,)}
