@@ -1,6 +1,7 @@
 """The repository keeps what it promises: docs, locks, tests that say what is true."""
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -38,6 +39,33 @@ def test_lock_files_hold_hashes_and_no_address() -> None:
         text = lock.read_text("utf-8")
         assert "--hash=sha256:" in text
         assert not re.search(r"https?://", text), lock.name
+
+
+def test_every_row_of_the_threat_model_names_tests_that_exist() -> None:
+    """What SECURITY.md says is defended is proven where it says."""
+    text = (ROOT / "SECURITY.md").read_text("utf-8")
+    table = text.split("| attack | defence | test |\n|---|---|---|\n")[1]
+    rows = list(
+        itertools.takewhile(lambda line: line.startswith("|"), table.split("\n"))
+    )
+    known = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    missing = []
+    for row in rows:
+        cells = row.strip("| ").split(" | ")
+        named = re.findall(r"`([^`]+)`", cells[2]) if len(cells) == 3 else []
+        if not named:
+            missing.append(row)
+        missing += [
+            name for name in named if name not in known and not (ROOT / name).is_file()
+        ]
+
+    assert len(rows) > 30
+    assert missing == []
 
 
 def test_error_codes_are_used_for_one_thing_each() -> None:

@@ -89,7 +89,7 @@ def test_publishing(site: Path, tmp_path: Path) -> None:
 
     steps = kill_everywhere(site, "publish", tmp_path)
 
-    whats = " ".join(steps)
+    told = " ".join(steps)
     assert len(steps) > 20, steps
     for part in (
         "artifacts",
@@ -98,7 +98,7 @@ def test_publishing(site: Path, tmp_path: Path) -> None:
         "timestamp",
         "commit",
     ):
-        assert part in whats, steps
+        assert part in told, steps
     seen: set[bool] = set()
     for number, step in enumerate(steps, start=1):
         copy = tmp_path / str(number)

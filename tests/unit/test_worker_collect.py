@@ -36,7 +36,7 @@ ASKED = CollectState(consent="study", max_samples=3, until=NOW + 5)
         (replace(CONSENT, max_samples=2), replace(ASKED, used=2), NOW, Refusal.USED_UP),
     ],
 )
-def test_the_decision(
+def test_samples_leave_only_under_a_consent_that_holds(
     consent: ConsentConfig | None,
     state: CollectState,
     now: float,
