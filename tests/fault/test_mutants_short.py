@@ -1,0 +1,100 @@
+"""Mutated model files on devices: the short form of ``scripts/torture --models``."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.__main__ import BASES, DATA
+from tests.mutants.agent import Counts
+from tests.mutants.bases import Base, read_base
+from tests.mutants.device import MutantDevice
+from tests.mutants.mutate import KINDS, STRUCTURAL, pack, unpack
+from tests.mutants.plan import CRASHED, Finding, Mutant, draw
+from tests.mutants.report import Outcome, as_document, table
+from tests.mutants.run import Plan, choose, try_on_agent, try_on_devices
+
+MUTANTS = int(os.environ.get("SHOAL_MUTANTS", "60"))
+AGENTS = 4
+
+
+@pytest.fixture(scope="module")
+def bases() -> list[Base]:
+    """The models that are mutated."""
+    return [read_base(DATA / f"{name}.tflite") for name in BASES]
+
+
+@pytest.mark.timeout(300)
+def test_mutants_take_nothing_down(bases: list[Base], tmp_path: Path) -> None:
+    """Unsigned ones are refused by digest, signed ones judged; something serves."""
+    plan = Plan(seed=1, mutants=MUTANTS, agents=AGENTS)
+    findings = try_on_devices(plan, bases, tmp_path)
+    agent = try_on_agent(plan, bases[0], findings, tmp_path)
+
+    outcome = Outcome(seed=1, run_s=0.0, findings=findings, agent=agent)
+    assert outcome.problems == []
+    assert set(outcome.promises.values()) == {0}
+    assert len(findings) == MUTANTS
+    assert sum(agent.outcomes.values()) == AGENTS
+    assert {f.fate for f in findings} >= {"refused", "wrong", "passed"}
+    assert all(f.activated == (f.fate == "passed") for f in findings)
+
+
+def test_a_worker_that_dies_is_counted_and_replaced(
+    bases: list[Base], tmp_path: Path
+) -> None:
+    """A death is a broken promise of the run, and the next mutant finds a worker."""
+    device = MutantDevice(tmp_path / "device", bases[0])
+    try:
+        assert device.process is not None
+        os.kill(device.process.pid, signal.SIGKILL)
+        device.process.wait()
+        bad = device.take(draw(1, 0, bases))
+        good = device.take(draw(1, 1, bases))
+    finally:
+        device.close()
+    assert bad.worker_deaths == 1
+    assert (good.worker_deaths, good.problems) == (0, [])
+    found = Outcome(seed=1, run_s=0.0, findings=[bad, good], agent=Counts())
+    assert not as_document([found])["ok"]
+    assert "| all | 2 | 2 |" in table([found])
+
+
+def test_a_self_test_that_crashes_is_a_verdict(
+    bases: list[Base], tmp_path: Path
+) -> None:
+    """A quantized tensor without its scale kills the process that tries it, only it."""
+    base = next(one for one in bases if one.name == "tiny-int8")
+    model = unpack(base.data)
+    (tensor,) = (t for t in model.subgraphs[0].tensors if t.name == b"Max")
+    tensor.quantization.scale = []
+    fatal = Mutant(seed=0, number=0, kind="quantization", base=base, data=pack(model))
+    device = MutantDevice(tmp_path / "device", bases[0])
+    try:
+        found = device.take(fatal)
+    finally:
+        device.close()
+    assert (found.code, found.fate) == (CRASHED, "crashed")
+    assert found.problems == []
+
+
+def test_a_seed_names_its_mutants(bases: list[Base]) -> None:
+    """The same number gives the same bytes; every kind makes a file that differs."""
+    for number in range(2 * len(KINDS)):
+        first, again = (draw(3, number, bases) for _ in range(2))
+        assert first.data == again.data
+        assert first.data != first.base.data
+        if first.kind in STRUCTURAL:
+            assert unpack(first.data).subgraphs
+
+
+def test_rare_fates_come_first_to_the_agent(bases: list[Base]) -> None:
+    """A whole agent gets what crashed or passed before what merely did not load."""
+    mutants = [draw(4, number, bases) for number in range(12)]
+    codes = ["AGENT-UPDATE-044"] * 10 + [CRASHED, ""]
+    findings = [
+        Finding(mutant=mutant, code=code)
+        for mutant, code in zip(mutants, codes, strict=True)
+    ]
+    assert choose(findings, 3) == [mutants[10], mutants[11], mutants[0]]
