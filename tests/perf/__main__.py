@@ -5,10 +5,13 @@ from pathlib import Path
 
 import click
 
-from tests.perf import sync
+from tests.perf import runtime, sync
 from tests.perf.report import Metric, print_metrics, write_json
 
-SUITES: dict[str, Callable[[Path], list[Metric]]] = {"sync": sync.measure}
+SUITES: dict[str, Callable[[Path], list[Metric]]] = {
+    "runtime": runtime.measure,
+    "sync": sync.measure,
+}
 
 
 @click.command()
