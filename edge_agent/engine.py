@@ -10,7 +10,7 @@ beside each other.
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,12 +18,10 @@ import numpy as np
 
 from edge_agent.errors import ModelError, SampleRejectedError
 from edge_agent.pipeline.answer import (
-    NO_CLASSES,
     ModelContract,
     contract_of_bundle,
     contract_of_model,
-    is_finite,
-    probabilities_of,
+    reader_of,
 )
 from edge_agent.pipeline.prediction import Given, Prediction, Sample
 from edge_agent.pipeline.rows import Rows
@@ -37,7 +35,6 @@ from edge_agent.wire.codec import decode
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.manifest import (
     BUNDLE_FILE,
-    AnswerKind,
     Bundle,
     FileRef,
     InputContract,
@@ -93,7 +90,7 @@ class Engine:
         self.contract: InputContract = known.inputs[0]
         self.labels = known.labels
         self._release = release
-        self._kind, self._telling = known.kind, known.outputs[0].name
+        self._read = reader_of(known)
         self._validators = {one.tensor.name: Validator(one) for one in known.inputs}
         self._check = Validator(self.contract).check
         self._ask = self._fast_way()
@@ -169,24 +166,16 @@ class Engine:
                 finite (``AGENT-MODEL-005``).
         """
         started = time.perf_counter()
+        ask = self._ask
+        if ask is None or further or type(sample) is not np.ndarray:
+            return self._predict_named(sample, further, started)
         try:
-            if self._ask is not None and type(sample) is np.ndarray:
-                inputs, extra = self._check(sample), NONE
-            else:
-                inputs, *others = self._check_all(sample, further)
-                extra = dict(zip(list(self._validators)[1:], others, strict=True))
+            inputs = self._check(sample)
         except SampleRejectedError as error:
             self._count_rejected(error.reason)
             raise
         with self._lock:
-            if self._ask is not None:
-                outputs = self._ask(inputs)
-            else:
-                outputs = ask(self._model, {self.contract.tensor.name: inputs, **extra})
-            made = self._read(inputs, extra, outputs, started)
-            if self._window is not None and self._rows.add(made):
-                self._rows.drain(self._window)
-        return made
+            return self._note(ask(inputs), inputs, NONE, started)
 
     def run(
         self, inputs: Mapping[str, Array], *, dequantize: bool = False
@@ -237,7 +226,21 @@ class Engine:
             return None
         return self._model.predict
 
-    def _check_all(self, sample: Given, further: Sequence[Sample]) -> list[Array]:
+    def _predict_named(
+        self, sample: Given, further: Sequence[Sample], started: float
+    ) -> Prediction:
+        try:
+            inputs = self._check_all(sample, further)
+        except SampleRejectedError as error:
+            self._count_rejected(error.reason)
+            raise
+        first, *others = inputs
+        extra = {name: inputs[name] for name in others}
+        with self._lock:
+            outputs = ask(self._model, inputs)
+            return self._note(outputs, inputs[first], extra, started)
+
+    def _check_all(self, sample: Given, further: Sequence[Sample]) -> dict[str, Array]:
         if isinstance(sample, Mapping):
             given: Mapping[str, Sample] = sample
         else:
@@ -246,36 +249,28 @@ class Engine:
             raise SampleRejectedError(
                 INPUTS, f"{len(given)} inputs, the model takes {[*self._validators]}"
             )
-        return [
-            validator.check(np.asarray(given[name]))
+        return {
+            name: validator.check(np.asarray(given[name]))
             for name, validator in self._validators.items()
-        ]
+        }
 
     def _count_rejected(self, reason: str) -> None:
         with self._lock:
             if self._window is not None:
                 self._window.reject(reason)
 
-    def _read(
+    def _note(
         self,
+        outputs: dict[str, Array],
         inputs: Array,
         extra: dict[str, Array],
-        outputs: dict[str, Array],
         started: float,
     ) -> Prediction:
-        if self._kind is AnswerKind.VALUES:
-            probabilities, index, confidence, label = NO_CLASSES, -1, 0.0, ""
-            told: Iterable[Array] = outputs.values()
-        else:
-            probabilities = probabilities_of(self._kind, outputs[self._telling])
-            index = int(probabilities.argmax())
-            confidence, label = float(probabilities[index]), self.labels[index]
-            told = (probabilities,)
-        if not all(map(is_finite, told)):
-            raise ModelError("AGENT-MODEL-005", "model answered NaN or infinity")
-        return Prediction(
+        """Read an answer and count it; the lock is held."""
+        probabilities, index, confidence = self._read(outputs)
+        made = Prediction(
             release=self._release,
-            label=label,
+            label=self.labels[index] if index >= 0 else "",
             index=index,
             confidence=confidence,
             probabilities=probabilities,
@@ -284,6 +279,9 @@ class Engine:
             latency_us=(time.perf_counter() - started) * 1e6,
             extra=extra,
         )
+        if self._window is not None and self._rows.add(made):
+            self._rows.drain(self._window)
+        return made
 
 
 def _read_checked(folder: Path, file: FileRef) -> bytes:

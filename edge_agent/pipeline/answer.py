@@ -4,7 +4,7 @@ The kind of answer is the bundle's; without a bundle it is told from the model i
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from edge_agent.pipeline.prediction import Prediction
 from edge_agent.runtime.fit import UNFIT, ask
 from edge_agent.runtime.port import ANY, Array, Floats, Model, TensorSpec
 from edge_agent.wire.manifest import AnswerKind, Bundle, InputContract, TensorContract
+
+Reader = Callable[[Mapping[str, Array]], tuple[Floats, int, float]]
 
 PROBABILITIES = "probabilities"
 SUM_ATOL = 0.05
@@ -105,6 +107,36 @@ def is_finite(output: Array) -> bool:
     return bool(np.isfinite(output).all())
 
 
+def reader_of(contract: ModelContract) -> Reader:
+    """Return what reads probabilities, the class's place and its confidence.
+
+    The reader raises :class:`~edge_agent.errors.ModelError` (``AGENT-MODEL-005``) where
+    an output that tells something is not finite.
+    """
+    kind, telling = contract.kind, contract.outputs[0].name
+
+    def read_values(outputs: Mapping[str, Array]) -> tuple[Floats, int, float]:
+        if not all(map(is_finite, outputs.values())):
+            raise _not_finite()
+        return NO_CLASSES, -1, 0.0
+
+    def read_class(outputs: Mapping[str, Array]) -> tuple[Floats, int, float]:
+        probabilities = outputs[telling]
+        if kind is not AnswerKind.PROBABILITIES or probabilities.ndim != 1:
+            probabilities = probabilities_of(kind, probabilities)
+        # The sum of squares carries NaN and infinities, at a third of the price.
+        if not math.isfinite(probabilities.dot(probabilities)):
+            raise _not_finite()
+        index = int(probabilities.argmax())
+        return probabilities, index, probabilities.item(index)
+
+    return read_values if kind is AnswerKind.VALUES else read_class
+
+
+def _not_finite() -> ModelError:
+    return ModelError("AGENT-MODEL-005", "model answered NaN or infinity")
+
+
 def disagree(one: Prediction, other: Prediction) -> bool:
     """Tell whether two models say something else of a sample.
 
@@ -133,7 +165,8 @@ def probabilities_of(kind: AnswerKind, output: Array) -> Floats:
         case AnswerKind.PROBABILITIES:
             return flat
         case AnswerKind.LOGITS:
-            powers = np.exp(flat - flat.max(), dtype=np.float32)
+            with np.errstate(invalid="ignore"):
+                powers = np.exp(flat - flat.max(), dtype=np.float32)
             shares: Floats = powers / powers.sum()
             return shares
         case AnswerKind.SIGMOID:

@@ -1,24 +1,27 @@
 """Predictions that wait to be counted together.
 
-What a profile's channels need of a prediction is copied into buffers, and every 64 rows
-are extracted and counted at once: a sample then costs about a microsecond. Large inputs
+What a profile's channels need of a prediction is copied into buffers, and many rows are
+extracted and counted at once: a sample then costs about a microsecond. Large inputs
 wait in smaller numbers, so that the buffers stay below a quarter of a mebibyte for each
 tensor. Not thread-safe: whoever owns it guards it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
 from edge_agent.errors import ModelError
 from edge_agent.pipeline.prediction import Prediction
 from edge_agent.runtime.port import Array
+from edge_agent.sketch.along import MAX_ELEMENTS, thin
 from edge_agent.sketch.channels import Values, extract
-from edge_agent.sketch.profile import BUFFER_ROWS, WindowProfile
+from edge_agent.sketch.profile import WindowProfile
 from edge_agent.wire.profile import Channel, Source
 
 CHANNEL_NOT_FINITE = "channel_not_finite"
+MAX_ROWS = 256
 BUFFER_BYTES = 256 << 10
 """The most that a tensor's rows may take, unless a single one is larger."""
 
@@ -55,13 +58,13 @@ class _Buffer:
 
 
 class Rows:
-    """Up to 64 predictions of one model before they are counted."""
+    """Up to 256 predictions of one model before they are counted."""
 
     def __init__(self, channels: Sequence[Channel]) -> None:
         """Start empty; the buffers are made when the first prediction comes."""
         self._channels = channels
         self._kept: dict[tuple[str, str], _Buffer] = {}
-        self._buffers: list[_Buffer] = []
+        self._buffers: list[tuple[Array, Callable[[Prediction], Array]]] = []
         self._latencies: list[float] = []
         self._room = 0
 
@@ -76,10 +79,11 @@ class Rows:
         """
         if not self._room:
             self._make_buffers(prediction)
-        place = len(self._latencies)
-        for buffer in self._buffers:
-            buffer.rows[place] = buffer.take(prediction)
-        self._latencies.append(prediction.latency_us)
+        latencies = self._latencies
+        place = len(latencies)
+        for rows, take in self._buffers:
+            rows[place] = take(prediction)
+        latencies.append(prediction.latency_us)
         return place + 1 == self._room
 
     def drain(self, window: WindowProfile) -> None:
@@ -107,16 +111,16 @@ class Rows:
         for channel in self._channels:
             key = _key(channel)
             if key not in self._kept:
-                take = _taker(*key)
+                take = _thinned(_taker(*key), key, prediction)
                 self._kept[key] = _Buffer(take, take(prediction))
-        self._buffers = list(self._kept.values())
-        widest = max((buffer.rows.nbytes for buffer in self._buffers), default=0)
-        self._room = BUFFER_ROWS
+        widest = max((buffer.rows.nbytes for buffer in self._kept.values()), default=0)
+        self._room = MAX_ROWS
         if widest:
-            self._room = min(max(BUFFER_BYTES // widest, 1), BUFFER_ROWS)
-        for buffer in self._buffers:
+            self._room = min(max(BUFFER_BYTES // widest, 1), MAX_ROWS)
+        for buffer in self._kept.values():
             one = buffer.rows
             buffer.rows = np.empty((self._room, *one.shape), one.dtype)
+        self._buffers = [(buffer.rows, buffer.take) for buffer in self._kept.values()]
 
     def _array(self, key: tuple[str, str], count: int) -> Array:
         kept = self._kept.get(key)
@@ -136,11 +140,20 @@ def _key(channel: Channel) -> tuple[str, str]:
     return ("output" if channel.source in _OUTPUT else "input"), channel.tensor
 
 
+def _thinned(
+    take: Callable[[Prediction], Array], key: tuple[str, str], sample: Prediction
+) -> Callable[[Prediction], Array]:
+    """Keep of large inputs only the rows that are looked at."""
+    if key[0] != "input" or take(sample).size <= MAX_ELEMENTS:
+        return take
+    return lambda prediction: thin(take(prediction)[np.newaxis])[0]
+
+
 def _taker(kind: str, name: str) -> Callable[[Prediction], Array]:
     if kind == "class":
-        return lambda prediction: prediction.probabilities
+        return attrgetter("probabilities")
     if kind == "output":
         return lambda prediction: prediction.outputs[name]
     if name:
         return lambda prediction: prediction.extra[name]
-    return lambda prediction: prediction.inputs
+    return attrgetter("inputs")

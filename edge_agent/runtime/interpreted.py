@@ -63,6 +63,7 @@ class InterpretedModel:
             tuple(1 if n == ANY else n for n in spec.full_shape) for spec in self.inputs
         )
         self._shapes = self._default
+        self._reading = [(o.spec.name, o.index, o.read) for o in self._outputs]
         self._single = self._inputs[0].spec.shape if len(self._inputs) == 1 else None
 
     def predict(self, sample: Floats) -> dict[str, Array]:
@@ -72,15 +73,11 @@ class InterpretedModel:
         interpreter = self._interpreter
         if interpreter is None:
             raise _closed()
-        tensor = self._inputs[0]
-        numbers = tensor.quantize(sample) if tensor.spec.scale else sample
+        tensor, get_tensor = self._inputs[0], interpreter.get_tensor
         try:
-            interpreter.set_tensor(tensor.index, tensor.batched(numbers))
+            interpreter.set_tensor(tensor.index, tensor.write(sample))
             interpreter.invoke()
-            return {
-                out.spec.name: out.give(out.single(interpreter.get_tensor(out.index)))
-                for out in self._outputs
-            }
+            return {name: read(get_tensor(i)) for name, i, read in self._reading}
         except _FAILURES as error:
             raise ModelError(FAILED, f"model failed: {error}") from error
 
@@ -94,7 +91,7 @@ class InterpretedModel:
         ]
         answers = self._run(whole)
         return {
-            out.spec.name: out.give(out.single(numbers))
+            out.spec.name: out.read(numbers)
             for out, numbers in zip(self._outputs, answers, strict=True)
         }
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.sketch.along import means, spreads, thin
 from edge_agent.wire.profile import Channel, Source
 
 Floats = NDArray[np.float32]
@@ -32,7 +33,7 @@ def extract(
 
     Args:
         channels: What to extract, in order.
-        inputs: The first input, shape ``(n, ..., axes)``.
+        inputs: The first input, shape ``(n, ..., axes)``; thinned or whole.
         probabilities: Shape ``(n, classes)``.
         outputs: Outputs by name, each of shape ``(n, ...)``.
         extra_inputs: Further inputs by name, each of shape ``(n, ...)``.
@@ -63,12 +64,16 @@ class _Arrays:
         outputs: Mapping[str, Numbers],
         extra_inputs: Mapping[str, Numbers],
     ) -> None:
-        self._rows = len(inputs)
         self._probabilities = probabilities
         self._inputs = {"": inputs, **extra_inputs}
         self._outputs = outputs
         # One mean of a tensor serves the channels of all its axes.
-        self._by_axis: Callable[[str, bool], Numbers] = cache(self._along_rows)
+        self._mean: Callable[[str], Numbers] = cache(
+            lambda name: means(thin(self._inputs[name]))
+        )
+        self._spread: Callable[[str], Numbers] = cache(
+            lambda name: spreads(thin(self._inputs[name]))
+        )
 
     def column(self, channel: Channel) -> Numbers:
         name, index = channel.tensor, channel.index
@@ -78,29 +83,24 @@ class _Arrays:
                 column = self._probabilities.argmax(axis=1)
             case Source.CONFIDENCE:
                 column = self._probabilities.max(axis=1)
-            case Source.INPUT_MEAN | Source.INPUT_STD:
-                spread = channel.source is Source.INPUT_STD
-                column = self._by_axis(name, spread)[:, index]
+            case Source.INPUT_MEAN:
+                column = self._mean(name)[:, index]
+            case Source.INPUT_STD:
+                column = self._spread(name)[:, index]
             case Source.INPUT_LEVEL:
-                column = self._flat(self._inputs[name]).mean(axis=1)
+                column = _column(thin(self._inputs[name])).mean(axis=1)
             case Source.INPUT_SPREAD:
-                column = self._flat(self._inputs[name]).std(axis=1)
+                column = _column(thin(self._inputs[name])).std(axis=1)
             case Source.OUTPUT:
-                column = self._flat(self._outputs[name])[:, index]
+                column = _column(self._outputs[name])[:, index]
             case Source.OUTPUT_LEVEL:
-                column = self._flat(self._outputs[name]).mean(axis=1)
+                column = _column(self._outputs[name]).mean(axis=1)
             case Source.OUTPUT_SPREAD:
-                column = self._flat(self._outputs[name]).std(axis=1)
+                column = _column(self._outputs[name]).std(axis=1)
         return column
 
-    def _along_rows(self, name: str, spread: bool) -> Numbers:  # noqa: FBT001 - a key
-        array = self._inputs[name]
-        axes = array.shape[-1] if array.ndim > 1 else 1
-        by_row = self._flat(array).reshape(self._rows, -1, axes)
-        along: Numbers = by_row.std(axis=1) if spread else by_row.mean(axis=1)
-        return along
 
-    def _flat(self, array: Numbers) -> Numbers:
-        flat = array.reshape(self._rows, -1)
-        # A sum of halves overflows soon.
-        return flat.astype(np.float32) if array.dtype == np.float16 else flat
+def _column(array: Numbers) -> Numbers:
+    flat = array.reshape(len(array), -1)
+    # A sum of halves overflows soon.
+    return flat.astype(np.float32) if array.dtype == np.float16 else flat

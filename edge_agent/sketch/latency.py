@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping
 
 BINS_PER_DOUBLING = 16
-_MIN_US = 0.1
+MIN_US = 0.1
 
 
 def bin_of(latency_us: float) -> int:
     """Return the bin of a latency in microseconds (at least 0.1 us)."""
-    return math.floor(math.log2(max(latency_us, _MIN_US)) * BINS_PER_DOUBLING)
+    return math.floor(math.log2(max(latency_us, MIN_US)) * BINS_PER_DOUBLING)
 
 
 def middle_us(bin_: int) -> float:

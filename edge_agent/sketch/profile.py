@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.sketch.bins import Binner, CountArray
-from edge_agent.sketch.latency import bin_of
+from edge_agent.sketch.latency import BINS_PER_DOUBLING, MIN_US, bin_of
 from edge_agent.sketch.moments import Moments
 from edge_agent.wire.profile import Channel, ProfileData
 
@@ -44,12 +44,12 @@ class WindowProfile:
         if self._buffered == BUFFER_ROWS:
             self._flush()
 
-    def add_rows(self, values: Values, latencies_us: Iterable[float] = ()) -> None:
+    def add_rows(self, values: Values, latencies_us: Sequence[float] = ()) -> None:
         """Add many samples at once, shape ``(n, channels)``, and their latencies."""
         self._flush()
         self._count(values)
         self.rows += len(values)
-        self._latency.update(map(bin_of, latencies_us))
+        self._latency.update(_bins_of(latencies_us))
 
     def reject(self, reason: str, times: int = 1) -> None:
         """Count a sample that failed a quality check; it enters nothing else."""
@@ -79,6 +79,13 @@ class WindowProfile:
     def _count(self, values: Values) -> None:
         self._counts += self._binner.count(values)
         self._moments.add(values)
+
+
+def _bins_of(latencies_us: Sequence[float]) -> list[int]:
+    """Return the bin of each latency; see :func:`~edge_agent.sketch.latency.bin_of`."""
+    doublings = np.log2(np.maximum(np.asarray(latencies_us, np.float64), MIN_US))
+    bins: list[int] = np.floor(doublings * BINS_PER_DOUBLING).astype(int).tolist()
+    return bins
 
 
 def merge_counts(windows: Iterable[ProfileData]) -> list[CountArray]:

@@ -1,11 +1,16 @@
-"""Predictions are counted 64 at a time, as if each were counted at once."""
+"""Predictions are counted many at a time, as if each were counted at once."""
 
 import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError
 from edge_agent.pipeline.prediction import Prediction
-from edge_agent.pipeline.rows import CHANNEL_NOT_FINITE, Rows, channel_values
+from edge_agent.pipeline.rows import (
+    CHANNEL_NOT_FINITE,
+    MAX_ROWS,
+    Rows,
+    channel_values,
+)
 from edge_agent.sketch.profile import WindowProfile
 from edge_agent.wire.profile import Channel, Source
 
@@ -37,13 +42,13 @@ def test_rows_together_are_rows_one_by_one() -> None:
     """Over more than two buffers and a rest."""
     together, single = WindowProfile(CHANNELS), WindowProfile(CHANNELS)
     rows = Rows(CHANNELS)
-    for seed in range(150):
+    for seed in range(2 * MAX_ROWS + 22):
         made = _prediction(seed)
         single.add(channel_values(CHANNELS, made), made.latency_us)
         if rows.add(made):
-            assert len(rows) == 64
+            assert len(rows) == MAX_ROWS
             rows.drain(together)
-    assert len(rows) == 150 - 128
+    assert len(rows) == 22
     rows.drain(together)
     a, b = together.to_wire(), single.to_wire()
     assert (a.rows, a.counts, a.latency) == (b.rows, b.counts, b.latency)
@@ -82,18 +87,23 @@ def test_large_inputs_wait_in_smaller_numbers() -> None:
     full = 1
     while not rows.add(_prediction(full, width=8192)):
         full += 1
-    assert full == 4
+    # Of 16384 numbers every ninth row is kept.
+    assert full == (256 << 10) // (911 * 2 * 4)
 
 
 def test_without_channels_only_latency_is_counted() -> None:
     """A release without a reference is legal."""
     rows, window = Rows([]), WindowProfile([])
-    for seed in range(64):
+    for seed in range(MAX_ROWS):
         full = rows.add(_prediction(seed))
     assert full
     rows.drain(window)
     data = window.to_wire()
-    assert (data.rows, data.counts, sum(data.latency.values())) == (64, [], 64)
+    assert (data.rows, data.counts, sum(data.latency.values())) == (
+        MAX_ROWS,
+        [],
+        MAX_ROWS,
+    )
 
 
 def test_a_reference_that_does_not_fit_the_model_is_an_error() -> None:
