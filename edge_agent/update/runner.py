@@ -89,11 +89,11 @@ class UpdateRunner:
         Raises:
             StoreError: The journal cannot be written.
         """
+        self._apply(Happened(event=Event.RESTART))
         self._follow_keys()
         with contextlib.suppress(UpdateError):
             # So far judged by a clock that may be wrong.
             self._trust.refresh(None, self.trusted_now())
-        self._apply(Happened(event=Event.RESTART))
 
     def on_desired(self, envelope: Envelope) -> None:
         """Take up an assignment, if it is authentic and new.

@@ -9,8 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from msgspec import UNSET
 
 from edge_agent.base.clock import SystemClock
+from edge_agent.wire import codec
+from edge_agent.wire.control import Reported
+from edge_agent.wire.topics import Address, Leaf
 from hub.cli import cli
 from hub.config import Home, HubConfig
 from hub.home import create_home
@@ -126,6 +130,30 @@ def test_a_refused_bundle_exits_with_seven(tmp_path: Path, home: Path) -> None:
     assert taken.stdout.strip() == "release 1 is validated"
     shown = json.loads(run(home, "releases", "get", "1", "--json").stdout)
     assert shown["override_gate"] == "drill"
+
+
+def test_a_device_whose_clock_cannot_be_right_is_shown_as_such(home: Path) -> None:
+    """In the list's JSON for scripts, in the device's own view for people."""
+    services = open_services(Home(home))
+    for name, wrong in (("d1", True), ("d2", UNSET)):
+        twin = Reported(
+            device=name,
+            boot="00000000000000aa",
+            version=1,
+            at=1.0,
+            release=0,
+            clock_untrusted=wrong,
+        )
+        address = Address(name, Leaf.REPORTED)
+        services.devices.inbox.put(address, codec.encode(twin))
+    services.devices.receive()
+    services.engine.dispose()
+
+    listed = json.loads(run(home, "devices", "list", "--json").stdout)
+
+    assert [device["clock_untrusted"] for device in listed] == [True, False]
+    assert "cannot be right" in run(home, "devices", "get", "d1").stdout
+    assert "cannot be right" not in run(home, "devices", "get", "d2").stdout
 
 
 def test_devices_are_listed_and_shown(home: Path) -> None:
