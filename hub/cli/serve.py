@@ -1,5 +1,6 @@
 """``hub serve``: run the hub."""
 
+import logging
 import signal
 import sys
 
@@ -9,6 +10,10 @@ from hub.config import Home
 from hub.ingest.shard import Shard
 from hub.role import Part, Role
 
+log = logging.getLogger(__name__)
+
+KEYS_WARNING = "keys.warning"
+
 
 def _read_shard(
     _context: click.Context, _parameter: click.Parameter, text: str | None
@@ -17,6 +22,15 @@ def _read_shard(
         return Shard.parse(text) if text else Shard()
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _tell_of_keys(home: Home) -> None:
+    """Log what `hub keys status` warns of: nobody has to remember to look."""
+    from edge_agent.base.clock import SystemClock
+    from hub.releases.ceremony import Ceremony
+
+    for warning in Ceremony(home, SystemClock()).status().warnings:
+        log.warning(KEYS_WARNING, extra={"text": warning.text, "cure": warning.cure})
 
 
 @click.command()
@@ -46,7 +60,10 @@ def serve(home: Home, role: str, shard: Shard, *, verbose: bool) -> None:
     from hub.service import Hub, open_services
 
     set_up_logging(verbose=verbose)
-    hub = Hub(open_services(home), Part(role=Role(role), shard=shard))
+    part = Part(role=Role(role), shard=shard)
+    hub = Hub(open_services(home), part)
+    if part.controls:
+        _tell_of_keys(home)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: hub.request_stop())
     sys.exit(hub.run())

@@ -345,7 +345,12 @@ class TufRepo:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        with (self._folder / ".lock").open("w") as file:
+        lock = self._folder / ".lock"
+        try:
+            file = lock.open("w")
+        except OSError as error:
+            raise _unreadable(lock, error) from error
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

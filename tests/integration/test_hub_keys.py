@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import UpdateError
-from hub.errors import DeniedError, NotFoundError
+from hub.errors import DeniedError, HubError, NotFoundError
 from hub.releases.ceremony import Ceremony, NewKeys
+from hub.releases.roles import next_root
 from tests.hub_keys import (
     DAY_S,
     FIRST,
@@ -140,6 +141,19 @@ def test_a_wrong_passphrase_changes_nothing(rig: KeyRig) -> None:
     assert error.value.code == "HUB-KEYS-004"
     after = {path.name for path in (*rig.home.tuf.iterdir(), *rig.home.keys.iterdir())}
     assert after == files
+
+
+def test_a_set_that_no_device_would_take_is_never_written(rig: KeyRig) -> None:
+    """A root with another targets key, without targets that it signed."""
+    ceremony = rig.ceremony()
+    files = {path.name for path in rig.home.tuf.iterdir()}
+    with ceremony.tuf.changing() as present:
+        key = ceremony.signer.make(rig.offline, "targets", None)
+        root = next_root(present.root.signed, rig.clock.now(), {"targets": [key]})
+        with pytest.raises(HubError, match=r"HUB-TUF-003"):
+            ceremony.tuf.replace(present, rig.clock.now(), root=root)
+
+    assert {path.name for path in rig.home.tuf.iterdir()} == files
 
 
 def test_the_replaced_key_of_the_hub_is_deleted_and_offline_ones_are_named(

@@ -159,6 +159,9 @@ def test_without_a_broker_it_serves_and_says_so_once(home: Home) -> None:
     assert process.returncode == 0
     events = [json.loads(line)["event"] for line in errors.decode().splitlines()]
     assert events.count("link.down") <= 1
+    warnings = [line for line in errors.decode().splitlines() if "keys.warning" in line]
+    assert "who steals the hub" in warnings[0]
+    assert str(home.offline_keys) in warnings[0]
 
 
 def test_a_port_in_use_is_said_without_a_traceback(home: Home, broker: int) -> None:
@@ -170,4 +173,5 @@ def test_a_port_in_use_is_said_without_a_traceback(home: Home, broker: int) -> N
     _, errors = process.communicate(timeout=20)
 
     assert process.returncode == 8
-    assert errors.decode().startswith("HUB-API-001: cannot listen on 127.0.0.1")
+    said = [line for line in errors.decode().splitlines() if "keys.warning" not in line]
+    assert said[0].startswith("HUB-API-001: cannot listen on 127.0.0.1")
