@@ -20,6 +20,7 @@ MAX_PORT = 65_535
 
 Bytes = Annotated[int, Meta(ge=4096)]
 Positive = Annotated[float, Meta(gt=0)]
+Address = Annotated[str, Meta(pattern=r"^(|[^\s]+:[0-9]{1,5})$")]
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 Window = Annotated[str, Meta(pattern=f"^{_HOUR}-({_HOUR}|24:00)$")]
 
@@ -131,29 +132,31 @@ class ApiConfig(Strict, frozen=True, kw_only=True):
     """The Open Inference Protocol, beside the framed socket.
 
     ``unix``: HTTP on ``http.sock`` in the state folder, for the agent's own user.
-    ``http``: HTTP on a port such as ``127.0.0.1:8080`` (empty: none), where
+    ``http`` and ``grpc``: on ports such as ``127.0.0.1:8080`` (empty: none), where
     ``token_file`` holds what every request must carry (empty: nothing). Another
     machine's address needs that and ``allow_remote``: what is sent is not encrypted.
     """
 
     unix: bool = True
-    http: Annotated[str, Meta(pattern=r"^(|[^\s]+:[0-9]{1,5})$")] = ""
+    http: Address = ""
+    grpc: Address = ""
     token_file: str = ""
     allow_remote: bool = False
     max_body_bytes: Annotated[int, Meta(ge=4096, le=1 << 30)] = 16 << 20
 
     def __post_init__(self) -> None:
         """Refuse what would serve other machines by mistake."""
-        if not self.http:
-            return
-        host, port = split_address(self.http)
-        if port > MAX_PORT:
-            raise ValueError(f"api.http: there is no port {port}")
-        if not is_loopback(host) and not (self.token_file and self.allow_remote):
-            raise ValueError(
-                f"api.http: {host} is not this machine alone; that needs"
-                " api.token_file and api.allow_remote = true"
-            )
+        for name, address in (("http", self.http), ("grpc", self.grpc)):
+            if not address:
+                continue
+            host, port = split_address(address)
+            if port > MAX_PORT:
+                raise ValueError(f"api.{name}: there is no port {port}")
+            if not is_loopback(host) and not (self.token_file and self.allow_remote):
+                raise ValueError(
+                    f"api.{name}: {host} is not this machine alone; that needs"
+                    " api.token_file and api.allow_remote = true"
+                )
 
 
 def split_address(address: str) -> tuple[str, int]:

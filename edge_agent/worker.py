@@ -7,9 +7,9 @@ worker without one must not hold the socket. The open window and every queued re
 are committed first. A thread that dies takes the process down with exit code 1.
 
 Threads: ``main`` (waiting for the end), ``records`` (commits, window ages), ``api``,
-``http-unix``, ``http`` and one for each connection, ``model-N`` (the only user of
-release N), ``shadow-N`` (the same for a candidate beside it), ``source-NAME``,
-``sink-NAME``, ``stdin``.
+``http-unix``, ``http`` and one for each connection, ``grpc`` (and gRPC's own),
+``model-N`` (the only user of release N), ``shadow-N`` (the same for a candidate beside
+it), ``source-NAME``, ``sink-NAME``, ``stdin``.
 """
 
 import argparse
@@ -45,9 +45,9 @@ from edge_agent.store.outbox import LaneStats, Outbox
 from edge_agent.wire.topics import Lane
 from edge_agent.worker_api import Facts, WorkerApi, rss_bytes
 from edge_agent.worker_flows import Flows, Place
-from edge_agent.worker_http import ApiPorts, HttpApi
 from edge_agent.worker_metrics import MetricsPorts, WorkerMetrics
 from edge_agent.worker_models import WorkerModels
+from edge_agent.worker_oip import ApiPorts, OipApi
 
 WORKER_READY = "worker.ready"
 WORKER_STOPPED = "worker.stopped"
@@ -110,7 +110,7 @@ class Worker:
             self._spawn,
             after_reply=beside.after_reply,
         )
-        self._http = self._make_http((folder, state_dir), beside)
+        self._oip = self._make_oip((folder, state_dir), beside)
 
     def run(self) -> int:
         """Serve until SIGTERM or the end of standard input; return the exit code."""
@@ -118,7 +118,7 @@ class Worker:
             signal.signal(number, lambda *_: self._stop.set())
         records = self._spawn("records", self._commit_records)
         self._spawn("api", self._server.run)
-        self._http.start()
+        self._oip.start()
         self._spawn("stdin", self._watch_stdin)
         self._flows.start()
         active = self._path.ladder.active
@@ -128,7 +128,7 @@ class Worker:
         )
         self._stop.wait()
         self._server.stop()
-        self._http.stop()
+        self._oip.stop()
         self._flows.stop()
         self._path.flush()
         self._writer.stop()
@@ -165,7 +165,7 @@ class Worker:
             self._path.tick,
         )
 
-    def _make_http(self, folders: tuple[Path, Path], beside: Beside) -> HttpApi:
+    def _make_oip(self, folders: tuple[Path, Path], beside: Beside) -> OipApi:
         metrics = WorkerMetrics(
             self._path,
             MetricsPorts(
@@ -182,7 +182,7 @@ class Worker:
             after_reply=beside.after_reply,
         )
         models = WorkerModels(self._path, metrics)
-        return HttpApi(self._config.api, folders, models, ports)
+        return OipApi(self._config.api, folders, models, ports)
 
     def _read_outbox(self) -> dict[Lane, LaneStats]:
         outbox = Outbox(self._database, self._boot, self._config.outbox)

@@ -223,13 +223,14 @@ def test_all_bodies_together_are_bounded(serving: Serving) -> None:
     """While one large body is on its way, another is asked to come again."""
     half = BODY_BYTES // 2 + 1
     with serving.connected() as first:
-        first.sendall(_request(b"x" * half)[:-1])
+        first.sendall(_request(b"x" * half, "Expect: 100-continue\r\n")[:-half])
+        assert first.recv(100).startswith(b"HTTP/1.1 100 ")
         with serving.connected() as second:
             second.sendall(_request(b"x" * half))
             refused = _everything(second)
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: 1\r\n" in refused
-        first.sendall(b"x")
+        first.sendall(b"x" * half)
         assert first.recv(100).startswith(b"HTTP/1.1 400 ")
     assert serving.ask("POST", INFER, {"inputs": [ROW]})[0] == 200
 
@@ -311,6 +312,8 @@ def test_a_request_in_flight_is_answered_at_the_end() -> None:
 
     serving.models.ready = slow  # type: ignore[method-assign]
     with serving.connected() as raw, serving.connected() as idle:
+        idle.sendall(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert idle.recv(1000).startswith(b"HTTP/1.1 200 ")
         raw.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert entered.wait(20)
         stopping = threading.Thread(target=serving.server.stop)

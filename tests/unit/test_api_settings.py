@@ -8,7 +8,7 @@ import pytest
 from edge_agent.config import ApiConfig, split_address
 from edge_agent.errors import WorkerError
 from edge_agent.serve.oip.access import Access
-from edge_agent.worker_http import read_token
+from edge_agent.worker_oip import read_token
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ def test_this_machine_needs_no_token(address: str) -> None:
         {"http": "10.0.0.5:8080", "token_file": "token"},
         {"http": "device.local:8080", "allow_remote": True},
         {"http": "[::]:8080"},
+        {"grpc": "0.0.0.0:8081"},
         {"http": "127.0.0.1"},
         {"http": ":8080"},
         {"http": "127.0.0.1:99999"},

@@ -38,7 +38,15 @@ class Access:
             raise _forbidden("requests of web pages are not answered")
         if self.loopback_names and not is_loopback(_host(fields.get("host", ""))):
             raise _forbidden("the field Host does not name this machine")
-        if self.token and not self.knows(fields.get("authorization", "")):
+        self.check_token(fields.get("authorization", ""))
+
+    def check_token(self, authorization: str) -> None:
+        """Let in who has the token, if one is asked for.
+
+        Raises:
+            RefusedError: ``AGENT-HTTP-012``: the credentials are not the token.
+        """
+        if self.token and not self.knows(authorization):
             raise RefusedError(
                 HTTPStatus.UNAUTHORIZED,
                 "AGENT-HTTP-012",

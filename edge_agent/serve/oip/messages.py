@@ -12,8 +12,10 @@ from edge_agent.serve.oip.datatypes import MAX_ELEMENTS, MAX_RANK
 from edge_agent.wire.types import Message, SampleId, Short
 
 MAX_TENSORS = 64
+MAX_NAME = 128
+MAX_PARAMETERS = 32
 
-Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 Dimension = Annotated[int, Meta(ge=1, le=MAX_ELEMENTS)]
 Shape = Annotated[list[Dimension], Meta(max_length=MAX_RANK)]
 Parameters = Annotated[
@@ -21,7 +23,7 @@ Parameters = Annotated[
         Short,
         bool | int | float | Annotated[str, Meta(max_length=1024)] | None,
     ],
-    Meta(max_length=32),
+    Meta(max_length=MAX_PARAMETERS),
 ]
 FreeShape = list[int]
 """A model's shape: -1 stands for a dimension of any length."""
@@ -47,7 +49,7 @@ class OutputHeader(Message, frozen=True, kw_only=True):
 class RequestHeader(Message, frozen=True, kw_only=True):
     """The JSON part of an inference request. ``id`` names the sample."""
 
-    id: Annotated[str, Meta(max_length=128)] = ""
+    id: Annotated[str, Meta(max_length=MAX_NAME)] = ""
     parameters: Parameters = {}
     inputs: Annotated[list[InputHeader], Meta(min_length=1, max_length=MAX_TENSORS)]
     outputs: Annotated[list[OutputHeader], Meta(max_length=MAX_TENSORS)] = []

@@ -1,7 +1,8 @@
 """The listeners that ``[api]`` of agent.toml asks for.
 
-A port that is taken, or a token that cannot be read, costs the HTTP API and nothing
-else: it is said once and tried again, and inference goes on meanwhile.
+A port that is taken, a token that cannot be read, or gRPC that is not installed costs
+that listener and nothing else: it is said once and tried again, and inference goes on
+meanwhile.
 """
 
 import logging
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.base.loopback import is_loopback
 from edge_agent.config import ApiConfig, split_address
@@ -29,13 +31,26 @@ from edge_agent.serve.oip.http_server import (
 from edge_agent.serve.oip.port import Models
 from edge_agent.serve.oip.routes import Routes
 
-HTTP_SERVING = "http.serving"
-HTTP_UNAVAILABLE = "http.unavailable"
+if TYPE_CHECKING:
+    from edge_agent.serve.oip_grpc.server import GrpcServer
+
+API_SERVING = "api.serving"
+API_UNAVAILABLE = "api.unavailable"
 HTTP_SOCKET = "http.sock"
 RETRY_S = 5.0
 MAX_TOKEN_BYTES = 1024
 
 log = logging.getLogger(__name__)
+
+
+class _Server(Protocol):
+    """What the servers have in common."""
+
+    def run(self) -> None:
+        """Answer until :meth:`stop`."""
+
+    def stop(self) -> None:
+        """Answer what has come, then end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +66,8 @@ class ApiPorts:
     after_reply: Callable[[], None]
 
 
-class HttpApi:
-    """Zero, one or two HTTP servers over the same models."""
+class OipApi:
+    """None to three servers over the same models."""
 
     def __init__(
         self,
@@ -74,22 +89,25 @@ class HttpApi:
         self._budget = BodyBudget(
             config.max_body_bytes, BODIES_AT_ONCE * config.max_body_bytes
         )
+        self._models, self._version = models, version("shoal")
         self._ports = HttpPorts(
-            answer=Routes(models, version("shoal")).answer,
+            answer=Routes(models, self._version).answer,
             spawn=ports.spawn,
             count=ports.count,
             after_reply=ports.after_reply,
         )
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._servers: list[HttpServer] = []
+        self._servers: list[_Server] = []
 
     def start(self) -> None:
         """Serve in threads of their own from now on."""
         if self._config.unix:
             self._ports.spawn("http-unix", lambda: self._keep_serving(self._open_unix))
         if self._config.http:
-            self._ports.spawn("http", lambda: self._keep_serving(self._open_port))
+            self._ports.spawn("http", lambda: self._keep_serving(self._open_http))
+        if self._config.grpc:
+            self._ports.spawn("grpc", lambda: self._keep_serving(self._open_grpc))
 
     def stop(self) -> None:
         """Answer what has come, then end."""
@@ -99,14 +117,14 @@ class HttpApi:
         for server in servers:
             server.stop()
 
-    def _keep_serving(self, open_: Callable[[], HttpServer]) -> None:
+    def _keep_serving(self, open_: Callable[[], _Server]) -> None:
         complained = False
         while not self._stopping.is_set():
             try:
                 server = open_()
             except AgentError as error:
                 if not complained:
-                    log.warning(HTTP_UNAVAILABLE, extra={"why": str(error)})
+                    log.warning(API_UNAVAILABLE, extra={"why": str(error)})
                 complained = True
                 self._stopping.wait(RETRY_S)
                 continue
@@ -124,18 +142,36 @@ class HttpApi:
             limit=MAX_CONNECTIONS,
             path=path,
         )
-        log.info(HTTP_SERVING, extra={"address": str(path)})
+        log.info(API_SERVING, extra={"address": str(path)})
         return HttpServer(where, self._rules(Access()), self._ports)
 
-    def _open_port(self) -> HttpServer:
+    def _open_http(self) -> HttpServer:
         host, port = split_address(self._config.http)
         token = self._token()
         access = Access(token=token, loopback_names=is_loopback(host) and not token)
         where = Listening(
             listener=listen_tcp(host, port), name="http", limit=MAX_CONNECTIONS
         )
-        log.info(HTTP_SERVING, extra={"address": f"http://{self._config.http}"})
+        log.info(API_SERVING, extra={"address": f"http://{self._config.http}"})
         return HttpServer(where, self._rules(access), self._ports)
+
+    def _open_grpc(self) -> "GrpcServer":
+        try:
+            from edge_agent.serve.oip_grpc.server import GrpcServer, Service
+        except ModuleNotFoundError as error:
+            raise WorkerError(
+                "AGENT-GRPC-002",
+                f"api.grpc needs a package that is not installed: {error.name}",
+                cure="install shoal[grpc]",
+            ) from error
+        server = GrpcServer(
+            self._config.grpc,
+            Service(self._models, self._version),
+            Access(token=self._token()),
+            self._config.max_body_bytes,
+        )
+        log.info(API_SERVING, extra={"address": f"grpc://{self._config.grpc}"})
+        return server
 
     def _rules(self, access: Access) -> HttpRules:
         return HttpRules(access=access, budget=self._budget)
