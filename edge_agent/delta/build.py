@@ -67,8 +67,15 @@ def build_packed(target: bytes) -> Built:
 
 
 def build_patch(base: bytes, target: bytes) -> Built:
-    """Return the smallest patch from ``base`` to ``target``."""
-    packed = build_packed(target)
+    """Return the smallest patch that makes ``target`` where ``base`` is."""
+    packed, built = build_packed(target), build_from(base, target)
+    if built is None or len(packed.data) < len(built.data):
+        return packed
+    return built
+
+
+def build_from(base: bytes, target: bytes) -> Built | None:
+    """Return the smallest patch that needs ``base``; ``None``: nothing in common."""
     plans = {"tensors": _plan_tensors(base, target)}
     if max(len(base), len(target)) <= MAX_MATCHED_BYTES:
         plans["matching"] = list(_match(Matcher(base), target, 0, len(target)))
@@ -78,11 +85,11 @@ def build_patch(base: bytes, target: bytes) -> Built:
         for way, steps in plans.items()
         if any(step.width for step in steps)
     ]
-    for built in sorted((*tried, packed), key=lambda one: len(one.data)):
+    for built in sorted(tried, key=lambda one: len(one.data)):
         # What this machine cannot apply, no device is asked to.
         if apply_patch(built.data, base, len(target)) == target:
             return built
-    return packed
+    return None
 
 
 def _plan_tensors(base: bytes, target: bytes) -> list[Step]:

@@ -36,6 +36,7 @@ STREAMS = (PLAN, NEW, RATIOS, *PLANES[1], *PLANES[2], *PLANES[4])
 MAX_STEPS = 1 << 17
 MAX_RATIOS = 1 << 20
 RATIO_BYTES = 8
+_SAMPLE_BYTES = 256 << 10
 _MAX_NUMBER_BYTES = 5
 _STEP_BYTES = 1 + 4 * _MAX_NUMBER_BYTES
 
@@ -201,26 +202,35 @@ def _number(value: int) -> bytes:
 
 def _pack(name: str, data: bytes) -> tuple[int, int, bytes]:
     """Return codec, length and packed bytes of a stream."""
-    best = STORED, len(data), data
-    alignment = 3 if name == RATIOS else 0
-    for literal_context in (0, 3) if data else ():
-        packed = lzma.compress(
-            data,
-            format=lzma.FORMAT_RAW,
-            filters=[
-                {
-                    "id": lzma.FILTER_LZMA2,
-                    "preset": lzma.PRESET_EXTREME | 9,
-                    "dict_size": DICTIONARY_BYTES,
-                    "lc": 0 if alignment else literal_context,
-                    "lp": alignment,
-                    "pb": alignment,
-                }
-            ],
-        )
-        if len(packed) < len(best[2]):
-            best = LZMA2, len(data), packed
-    return best
+    if not data:
+        return STORED, 0, data
+    if name == RATIOS:
+        packed = _compress(data, context=0, alignment=3)
+    else:
+        # Some streams gain by looking at the byte before, some lose: a sample tells.
+        sample = data[:_SAMPLE_BYTES]
+        contexts = sorted((0, 3), key=lambda n: len(_compress(sample, context=n)))
+        packed = _compress(data, context=contexts[0])
+    if len(packed) < len(data):
+        return LZMA2, len(data), packed
+    return STORED, len(data), data
+
+
+def _compress(data: bytes, *, context: int, alignment: int = 0) -> bytes:
+    return lzma.compress(
+        data,
+        format=lzma.FORMAT_RAW,
+        filters=[
+            {
+                "id": lzma.FILTER_LZMA2,
+                "preset": lzma.PRESET_EXTREME | 9,
+                "dict_size": DICTIONARY_BYTES,
+                "lc": context,
+                "lp": alignment,
+                "pb": alignment,
+            }
+        ],
+    )
 
 
 def _unpack(name: str, codec: int, data: bytes, size: int) -> bytes:

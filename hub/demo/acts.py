@@ -9,9 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.wire.codec import encode_pretty
 from edge_agent.wire.job import JOB_FILE, Job
+from edge_agent.wire.types import Message
 from hub.demo import figures as read
 from hub.demo.fleet import MOVES, STAYS, start_agent, start_labels, write_config
 from hub.demo.processes import Child
@@ -19,6 +22,19 @@ from hub.demo.stage import Stage, put_file, read_json
 from hub.errors import HubError
 
 FIRST, SECOND, BAD = 1, 2, 3
+
+
+class _Patch(Message, frozen=True, kw_only=True):
+    bytes: int
+
+
+class _Shipped(Message, frozen=True, kw_only=True):
+    """What ``hub releases get --json`` tells of sizes."""
+
+    model_bytes: int
+    deltas: list[_Patch]
+
+
 FIRST_JOB = {"arms": "right"}
 
 
@@ -156,7 +172,8 @@ def second_release(stage: Stage) -> str:
     """The hub rolls release 2 out by itself: canary of 2, half, everybody."""
     _wait_for_rollout(stage, SECOND, "COMPLETED", timeout_s=180)
     _everybody_on(stage, SECOND)
-    return f"2, then 4, then {len(stage.wearers)} devices on release 2"
+    line = f"2, then 4, then {len(stage.wearers)} devices on release 2"
+    return f"{line}; {_note_delta(stage, SECOND)}"
 
 
 def recovered(stage: Stage) -> str:
@@ -223,6 +240,22 @@ ACTS = (
 def _release(stage: Stage, number: int) -> dict[str, object]:
     found = read_json(stage.hub("releases", "get", str(number), "--json"))
     return found if isinstance(found, dict) else {}
+
+
+def _note_delta(stage: Stage, number: int) -> str:
+    """Note how devices got a release: by the patch that was signed, or whole."""
+    release = msgspec.convert(_release(stage, number), _Shipped)
+    patch = min((delta.bytes for delta in release.deltas), default=0)
+    by = read.devices_by_delta(stage.engine, number)
+    stage.figures.deltas[f"release_{number}"] = {
+        "whole_bytes": release.model_bytes,
+        "patch_bytes": patch,
+        "devices": by,
+    }
+    if not patch:
+        return "no patch was smaller"
+    share = patch / release.model_bytes
+    return f"{by} of them by a patch of {share:.0%} of the model"
 
 
 def _accuracy(stage: Stage, release: int, arm: str) -> float:

@@ -101,6 +101,18 @@ def jobs(engine: Engine) -> Sequence[dict[str, Any]]:
         return [dict(row) for row in rows.mappings()]
 
 
+def devices_by_delta(engine: Engine, release: int) -> int:
+    """Return how many devices made a release's model from a patch, as they reported."""
+    query = (
+        select(func.count(STREAMS.c.device.distinct()))
+        .select_from(RECORDS_OF_STREAMS)
+        .where(RECORDS.c.kind == "update", RECORDS.c.release == release)
+        .where(RECORDS.c.body.like("% by delta: %"))
+    )
+    with engine.connect() as db:
+        return int(db.execute(query).scalar_one())
+
+
 Position = tuple[str, str, str]
 """A stream: device, boot id, lane."""
 

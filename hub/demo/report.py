@@ -56,6 +56,7 @@ class Report(Message, frozen=True, kw_only=True):
     devices_on_release: dict[str, int]
     devices_by_phase: dict[str, dict[str, int]]
     rollouts: dict[str, str]
+    deltas: dict[str, dict[str, int]]
     bad_release: str
     records: Records
     versions: dict[str, str]
@@ -107,6 +108,7 @@ def make_report(stage: Stage, run: Run) -> Report:
         devices_on_release={str(number): on[number] for number in (1, 2, 3)},
         devices_by_phase=figures.on_release,
         rollouts=figures.rollouts,
+        deltas=figures.deltas,
         bad_release=figures.bad_reason,
         records=run.records,
         versions={

@@ -38,6 +38,7 @@ class Figures:
     on_release: dict[str, dict[str, int]] = field(default_factory=dict)
     bad_reason: str = ""
     gate: dict[str, float] = field(default_factory=dict)
+    deltas: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edge_agent.delta.build import Built, build_packed, build_patch
+from edge_agent.delta.build import Built, build_from, build_packed
 from edge_agent.wire import codec
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.manifest import delta_name, delta_target
@@ -90,8 +90,8 @@ def build_deltas(
         if digest in tried:
             continue
         tried.add(digest)
-        built = build_patch(data, target) if number else build_packed(target)
-        if built.is_worth(target) and (built.base or not number):
+        built = build_from(data, target) if number else build_packed(target)
+        if built is not None and _is_wanted(built, target, deltas):
             deltas.append(_keep(folder, number, built))
             facts = {"release": row.release, "base": number, "way": built.way}
             log.info(DELTA_BUILT, extra={**facts, "bytes": len(built.data)})
@@ -99,6 +99,12 @@ def build_deltas(
     if found != known:
         write_durably(folder / DELTAS_FILE, codec.encode_pretty(found))
     return deltas
+
+
+def _is_wanted(built: Built, target: bytes, deltas: Iterable[Delta]) -> bool:
+    """Tell whether a patch saves enough, and more than one that needs no base."""
+    packed = min((d.bytes for d in deltas if not d.base_sha256), default=len(target))
+    return built.is_worth(target) and len(built.data) < packed
 
 
 def _read_bases(

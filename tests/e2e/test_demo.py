@@ -61,6 +61,16 @@ def test_the_bad_release_is_on_no_device_in_the_end(report: dict[str, Any]) -> N
     assert report["rollouts"]["release_3"] == "ROLLED_BACK"
 
 
+def test_release_2_came_as_a_patch_where_one_was_smaller(
+    report: dict[str, Any],
+) -> None:
+    """Every device that ran its base made the model from it."""
+    delta = report["deltas"]["release_2"]
+
+    assert delta["patch_bytes"] < delta["whole_bytes"]
+    assert delta["devices"] == (8 if delta["patch_bytes"] else 0)
+
+
 def test_every_record_arrived_and_none_twice(report: dict[str, Any]) -> None:
     """What the devices committed is what the hub has."""
     records = report["records"]
