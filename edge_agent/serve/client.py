@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from edge_agent.errors import AgentError, SampleRejectedError, WorkerError
 from edge_agent.serve import protocol as p
-from edge_agent.serve.server import read_frame
+from edge_agent.serve.framing import Frames
 from edge_agent.serve.socket_path import socket_address
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Client:
         self._path = path
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
+        self._frames: Frames | None = None
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -50,7 +51,7 @@ class Client:
         """Close the connection; the next call opens a new one."""
         if self._socket is not None:
             self._socket.close()
-            self._socket = None
+            self._socket = self._frames = None
 
     def infer(self, sample_id: str, sample: "NDArray[np.float32]") -> p.Prediction:
         """Predict one sample.
@@ -114,12 +115,12 @@ class Client:
         started anew, or it gave up on an idle client.
         """
         for reused in (self._socket is not None, False):
-            left = max(deadline - time.monotonic(), 0.001)
             try:
-                connection = self._connect()
-                connection.settimeout(left)
-                connection.sendall(frame)
-                body = read_frame(connection, idle_s=left, frame_s=left)
+                frames = self._connect()
+                frames.send(frame)
+                left = max(deadline - time.monotonic(), 0.001)
+                # Mostly all is left: the kernel then knows the limit already.
+                body = frames.read(idle_s=self._timeout_s if reused else left)
                 if body is not None:
                     return body
             except (BrokenPipeError, ConnectionResetError):
@@ -130,8 +131,8 @@ class Client:
                 break
         raise ConnectionError("it closed the connection")
 
-    def _connect(self) -> socket.socket:
-        if self._socket is None:
+    def _connect(self) -> Frames:
+        if self._frames is None:
             fresh = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             fresh.settimeout(self._timeout_s)
             try:
@@ -141,7 +142,8 @@ class Client:
                 fresh.close()
                 raise
             self._socket = fresh
-        return self._socket
+            self._frames = Frames(fresh, frame_s=self._timeout_s)
+        return self._frames
 
     def _check(self, body: bytes, kind: type[_R]) -> _R:
         reply, _ = p.decode_frame(body, p.reply_decoder)

@@ -7,17 +7,15 @@ and one too many is told so. The handler answers every request with a reply.
 
 import logging
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.base.exit_codes import ShoalError
 from edge_agent.errors import SampleRejectedError, WorkerError
 from edge_agent.serve.connections import Connections, Listening, Spawn, Talk
+from edge_agent.serve.framing import Frames
 from edge_agent.serve.listen import listen_unix
 from edge_agent.serve.protocol import (
-    BAD_FRAME,
-    LENGTH,
     TOO_MANY_CONNECTIONS,
     Failure,
     Reply,
@@ -25,7 +23,6 @@ from edge_agent.serve.protocol import (
     check_data,
     decode_frame,
     encode_frame,
-    read_length,
     request_decoder,
 )
 
@@ -62,7 +59,7 @@ class Server:
         where = Listening(
             listener=listen_unix(path), path=path, name="api", limit=MAX_CONNECTIONS
         )
-        talk = Talk(serve=self._serve, refuse=lambda one: _send(one, _TOO_MANY))
+        talk = Talk(serve=self._serve, refuse=_refuse)
         self._connections = Connections(where, talk, spawn)
 
     def run(self) -> None:
@@ -74,19 +71,20 @@ class Server:
         self._connections.stop()
 
     def _serve(self, connection: socket.socket) -> None:
-        while self._answer(connection) and not self._connections.stopping:
+        frames = Frames(connection, frame_s=FRAME_S)
+        while self._answer(frames) and not self._connections.stopping:
             pass
 
-    def _answer(self, connection: socket.socket) -> bool:
+    def _answer(self, frames: Frames) -> bool:
         """Answer one request; false when the connection is of no more use."""
         try:
-            body = read_frame(connection, idle_s=IDLE_S, frame_s=FRAME_S)
+            body = frames.read(idle_s=IDLE_S)
         except WorkerError as error:
-            _send(connection, _failure(error))
+            frames.send(encode_frame(_failure(error)))
             return False
         if body is None:
             return False
-        _send(connection, self._reply(body))
+        frames.send(encode_frame(self._reply(body)))
         self._after_reply()
         return True
 
@@ -114,45 +112,8 @@ _TOO_MANY = Failure(
 )
 
 
-def read_frame(
-    connection: socket.socket, *, idle_s: float, frame_s: float
-) -> bytes | None:
-    """Return a frame's body, or ``None`` at the end of the connection.
-
-    Raises:
-        WorkerError: The frame is too large or does not arrive in time.
-        OSError: The connection broke, or was idle for too long.
-    """
-    connection.settimeout(idle_s)
-    first = connection.recv(1)
-    if not first:
-        return None
-    deadline = time.monotonic() + frame_s
-    prefix = first + _read_exactly(connection, LENGTH.size - 1, deadline)
-    return _read_exactly(connection, read_length(prefix), deadline)
-
-
-def _read_exactly(connection: socket.socket, count: int, deadline: float) -> bytes:
-    buffer = bytearray(count)
-    view, got = memoryview(buffer), 0
-    while got < count:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise WorkerError("AGENT-API-003", "frame did not arrive in time")
-        connection.settimeout(left)
-        try:
-            step = connection.recv_into(view[got:])
-        except TimeoutError:
-            continue
-        if not step:
-            raise WorkerError(BAD_FRAME, "connection ended inside a frame")
-        got += step
-    return bytes(buffer)
-
-
-def _send(connection: socket.socket, reply: Reply) -> None:
-    connection.settimeout(FRAME_S)
-    connection.sendall(encode_frame(reply))
+def _refuse(connection: socket.socket) -> None:
+    Frames(connection, frame_s=FRAME_S).send(encode_frame(_TOO_MANY))
 
 
 def _failure(error: ShoalError) -> Failure:

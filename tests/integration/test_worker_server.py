@@ -13,7 +13,9 @@ import pytest
 from edge_agent.errors import WorkerError
 from edge_agent.serve import protocol as p
 from edge_agent.serve.client import Client
-from edge_agent.serve.server import MAX_CONNECTIONS, Server, read_frame
+from edge_agent.serve.framing import Frames
+from edge_agent.serve.server import MAX_CONNECTIONS, Server
+from edge_agent.serve.socket_path import socket_address
 
 
 def _handle(request: p.Request, _data: bytes) -> p.Reply:
@@ -63,13 +65,15 @@ def path(tmp_path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _connected(path: Path) -> Iterator[socket.socket]:
-    with Client(path) as client, contextlib.closing(client._connect()) as raw:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw:
         raw.settimeout(10)
+        with socket_address(path) as address:
+            raw.connect(address)
         yield raw
 
 
 def _reply(raw: socket.socket) -> p.Reply:
-    body = read_frame(raw, idle_s=10, frame_s=10)
+    body = Frames(raw, frame_s=10).read(idle_s=10)
     assert body is not None
     reply: p.Reply = p.decode_frame(body, p.reply_decoder)[0]
     return reply

@@ -1,0 +1,98 @@
+"""Frames over a connected socket, with deadlines that the kernel keeps.
+
+Most frames arrive in one piece: they cost one call of the kernel to read and one to
+send, where Python's own time-outs cost three or more each. A frame that comes in pieces
+is read the slow way, against one deadline for all of it. Used by both ends.
+"""
+
+import socket
+import struct
+import time
+
+from edge_agent.errors import WorkerError
+from edge_agent.serve.protocol import BAD_FRAME, LENGTH, read_length
+
+CHUNK_BYTES = 64 << 10
+LATE = "AGENT-API-003"
+_TIMEVAL = struct.Struct("@ll")
+
+
+class Frames:
+    """One connection; one owner."""
+
+    def __init__(self, connection: socket.socket, *, frame_s: float) -> None:
+        """Take over a connected socket.
+
+        Args:
+            connection: Whoever gave it closes it.
+            frame_s: How long the rest of a frame may take, in seconds, once its first
+                bytes are there, and each piece of a frame that is sent.
+        """
+        self._connection = connection
+        self._frame_s = frame_s
+        self._buffer = b""
+        self._idle_s = 0.0
+        connection.settimeout(None)
+        self._limit(socket.SO_SNDTIMEO, frame_s)
+
+    def read(self, *, idle_s: float) -> bytes | None:
+        """Return the next frame's body, or ``None`` at the end of the connection.
+
+        Args:
+            idle_s: How long its first bytes may take.
+
+        Raises:
+            WorkerError: The frame is too large or does not arrive in time.
+            OSError: The connection broke, or was idle for too long.
+        """
+        if not self._buffer:
+            if idle_s != self._idle_s:
+                self._limit(socket.SO_RCVTIMEO, idle_s)
+                self._idle_s = idle_s
+            self._buffer = self._connection.recv(CHUNK_BYTES)
+            if not self._buffer:
+                return None
+        if len(self._buffer) < LENGTH.size:
+            self._fill(LENGTH.size)
+        end = LENGTH.size + read_length(self._buffer[: LENGTH.size])
+        if len(self._buffer) < end:
+            self._fill(end)
+        body, self._buffer = self._buffer[LENGTH.size : end], self._buffer[end:]
+        return body
+
+    def send(self, frame: bytes) -> None:
+        """Send a whole frame.
+
+        Raises:
+            OSError: The connection broke, or the other end does not read.
+        """
+        self._connection.sendall(frame)
+
+    def _fill(self, size: int) -> None:
+        """Read on until ``size`` bytes are there."""
+        whole = bytearray(size)
+        got = len(self._buffer)
+        whole[:got] = self._buffer
+        view = memoryview(whole)
+        deadline = time.monotonic() + self._frame_s
+        try:
+            while got < size:
+                self._connection.settimeout(max(deadline - time.monotonic(), 1e-3))
+                step = self._connection.recv_into(view[got:])
+                if not step:
+                    raise WorkerError(BAD_FRAME, "connection ended inside a frame")
+                got += step
+        except TimeoutError as error:
+            raise WorkerError(
+                "AGENT-API-003", "frame did not arrive in time"
+            ) from error
+        finally:
+            self._connection.settimeout(None)
+        self._buffer = bytes(whole)
+
+    def _limit(self, option: int, seconds: float) -> None:
+        whole = int(seconds)
+        # Zero would mean for ever.
+        rest = max(int((seconds - whole) * 1e6), 0 if whole else 1000)
+        limit = _TIMEVAL.pack(whole, rest)
+        self._connection.setsockopt(socket.SOL_SOCKET, option, limit)
