@@ -21,6 +21,7 @@ from edge_agent.cli_output import (
 )
 from edge_agent.infer_command import infer
 from edge_agent.tuf_command import tuf
+from edge_agent.update_command import update
 
 MAX_TOKEN = 256
 
@@ -209,6 +210,7 @@ def doctor(config_path: Path, *, as_json: bool) -> None:
 
 cli.add_command(infer)
 cli.add_command(tuf)
+cli.add_command(update)
 
 
 def main() -> None:

@@ -274,11 +274,4 @@ class Hub:
     def _http(self) -> "HttpServer":
         from hub.api.server import HttpServer
 
-        services = self._services
-        return HttpServer(
-            services.home,
-            services.config.api,
-            services.identity,
-            services.clock,
-            lambda: self._link.connected,
-        )
+        return HttpServer(self._services, lambda: self._link.connected)

@@ -50,7 +50,8 @@ class Slots:
     ``assignment`` its content while it is being carried out. ``attempts`` counts loads
     of the candidate, ``transitions`` the steps since the assignment came.
     ``baseline`` is how the active release did before the swap, ``failed_at`` when
-    releases failed here lately (wall times).
+    releases failed here lately (wall times), ``outcome`` how the newest assignment
+    ended ("" while it is being carried out).
     """
 
     active: int = 0
@@ -65,6 +66,7 @@ class Slots:
     committed: tuple[int, ...] = ()
     quarantined: tuple[int, ...] = ()
     failed_at: tuple[float, ...] = ()
+    outcome: str = ""
     code: str = ""
     detail: str = ""
 

@@ -86,7 +86,8 @@ class DeltaWay:
             StoreError: The disk cannot be written.
         """
         model = release.bundle.model
-        offer = None if self._store.has(model) else self._find(release, present)
+        is_near = self._store.has(model) or self._ways.brings(model)
+        offer = None if is_near else self._find(release, present)
         if offer is None:
             return ""
         try:

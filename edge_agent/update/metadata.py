@@ -25,6 +25,7 @@ from tuf.ngclient.updater import Updater
 
 from edge_agent.errors import UpdateError
 from edge_agent.store.disk import disk_error, write_durably
+from edge_agent.update.codes import DAMAGED_METADATA, INCOMPLETE_METADATA
 from edge_agent.wire.codec import decode, encode
 from edge_agent.wire.control import TufBundle, TufVersions
 from edge_agent.wire.errors import WireError
@@ -59,8 +60,8 @@ _CODES: tuple[tuple[type[Exception], str, str], ...] = (
         "AGENT-UPDATE-013",
         "metadata is older than what this device has seen",
     ),
-    (tuf_errors.DownloadError, "AGENT-UPDATE-010", "metadata is not complete"),
-    (tuf_errors.RepositoryError, "AGENT-UPDATE-014", "metadata is not valid"),
+    (tuf_errors.DownloadError, INCOMPLETE_METADATA, "metadata is not complete"),
+    (tuf_errors.RepositoryError, DAMAGED_METADATA, "metadata is not valid"),
 )
 
 
@@ -150,7 +151,7 @@ class Trust:
         chosen = self._bundle if bundle is None else bundle
         if not chosen.files:
             raise UpdateError(
-                "AGENT-UPDATE-010", "no metadata came from the hub yet", retryable=True
+                INCOMPLETE_METADATA, "no metadata came from the hub yet", retryable=True
             )
         with _mapped():
             updater = self._new_updater(chosen)
@@ -196,7 +197,7 @@ class Trust:
             raise UpdateError("AGENT-UPDATE-015", f"{target} is not a signed target")
         sha256 = info.hashes.get("sha256", "")
         if len(sha256) != _SHA256_HEX:
-            raise UpdateError("AGENT-UPDATE-014", f"{target} is signed without sha256")
+            raise UpdateError(DAMAGED_METADATA, f"{target} is signed without sha256")
         name = target.rsplit("/", 1)[-1]
         return FileRef(name=name, sha256=sha256, bytes=info.length)
 
@@ -242,7 +243,7 @@ def _mapped() -> Iterator[None]:
                 raise UpdateError(
                     code,
                     f"{text}: {error}",
-                    retryable=code in {"AGENT-UPDATE-010", EXPIRED},
+                    retryable=code in {INCOMPLETE_METADATA, EXPIRED},
                 ) from error
         raise
     except OSError as error:

@@ -22,19 +22,16 @@ from edge_agent.update.download import (
     Ways,
     fetch_artifact,
 )
+from edge_agent.update.fetch_meta import fetch_meta
 from edge_agent.update.machine import Happened
 from edge_agent.update.metadata import Trust
+from edge_agent.update.outcomes import OK, Again, Outcome
 from edge_agent.update.probation import Evidence, Verdict, decide
 from edge_agent.update.selftest import spawn_self_test
 from edge_agent.update.shadow import ShadowState
 from edge_agent.update.shadow import decide as decide_shadow
 from edge_agent.update.states import Event, Phase
-from edge_agent.update.verify import (
-    check_files,
-    check_floor,
-    check_targets,
-    read_manifest,
-)
+from edge_agent.update.verify import check_files, check_targets, read_manifest
 from edge_agent.wire.control import Assignment
 from edge_agent.wire.manifest import FileRef, Release
 from edge_agent.wire.profile import Source
@@ -44,8 +41,6 @@ SELF_TEST_PASSED = "update.self_test_passed"
 WORKER_POLL_S = 0.2
 NO_HTTP_S = 600.0
 """How long a device that got a file through the broker does not try HTTP again."""
-METADATA_PATIENCE_S = 15.0
-"""How long the metadata of an assignment may come after the assignment itself."""
 
 log = logging.getLogger(__name__)
 
@@ -101,17 +96,6 @@ class Worker(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
-    """Not finished. ``after_s`` 0: a failure that may pass; wait longer each time."""
-
-    after_s: float = 0.0
-    why: str = ""
-
-
-Outcome = Happened | Again
-
-
 class Phases:
     """Carries out phases for one device."""
 
@@ -142,7 +126,10 @@ class Phases:
             self._drop_shadow()
         try:
             if phase is Phase.FETCH_META:
-                return self._fetch_meta(state, now_wall, elapsed_s)
+                assignment = _assignment(state)
+                return fetch_meta(
+                    self.trust, self._ways, assignment, now_wall, elapsed_s
+                )
             if phase in self._lasting:
                 return self._lasting[phase](self, state, elapsed_s)
             return self._plain[phase](self, state)
@@ -152,17 +139,6 @@ class Phases:
             if error.retryable:
                 return Again(why=str(error))
             return Happened(event=Event.FAIL, code=error.code, detail=error.text)
-
-    def _fetch_meta(self, state: Slots, now_wall: float, elapsed_s: float) -> Outcome:
-        self.trust.refresh(None, now_wall)
-        try:
-            self.trust.find(_assignment(state).target)
-            check_floor(_assignment(state), self.trust)
-        except UpdateError as error:
-            if elapsed_s > METADATA_PATIENCE_S:
-                raise
-            return Again(why=str(error))
-        return _OK
 
     def _download(self, state: Slots) -> Outcome:
         url, present = _assignment(state).artifacts_url, (state.active, state.previous)
@@ -213,7 +189,7 @@ class Phases:
     def _verify(self, state: Slots) -> Outcome:
         release = self._store.read_release(state.candidate)
         check_files(release, self._store)
-        return _OK
+        return OK
 
     def _self_test(self, state: Slots) -> Outcome:
         verdict = spawn_self_test(
@@ -239,7 +215,7 @@ class Phases:
     def _shadow(self, state: Slots, elapsed_s: float) -> Outcome:
         policy = _assignment(state).shadow
         if policy is UNSET:
-            return _OK
+            return OK
         try:
             if not self._beside:
                 self._worker.reload()
@@ -274,7 +250,7 @@ class Phases:
     def _activate(self, state: Slots) -> Outcome:
         loaded = self._worker.reload()
         if loaded.release == state.active:
-            return _OK
+            return OK
         return Happened(
             event=Event.FAIL,
             code=NOT_LOADED,
@@ -323,7 +299,7 @@ class Phases:
 
     def _commit(self, state: Slots) -> Outcome:
         self._prune((state.active, state.previous))
-        return _OK
+        return OK
 
     def _prune(self, keep: tuple[int, ...], also: tuple[str, ...] = ()) -> None:
         """Make room; a disk that does not let go of a file stops no activation."""
@@ -336,7 +312,7 @@ class Phases:
         loaded = self._worker.reload()
         # Without a release before, only the factory model is left: it has a digest.
         if loaded.release == state.active and loaded.sha256:
-            return _OK
+            return OK
         what = f"release {state.active}" if state.active else "a factory model"
         return Happened(
             event=Event.FAIL,
@@ -346,7 +322,7 @@ class Phases:
 
     def _rest(self, _state: Slots) -> Outcome:
         loaded = self._worker.reload()
-        return _OK if loaded.sha256 else Happened(event=Event.FAIL)
+        return OK if loaded.sha256 else Happened(event=Event.FAIL)
 
     _lasting = {Phase.SHADOW: _shadow, Phase.PROBATION: _watch}
     _plain = {
@@ -359,9 +335,6 @@ class Phases:
         Phase.IDLE: _rest,
         Phase.SAFE_MODE: _rest,
     }
-
-
-_OK = Happened(event=Event.OK)
 
 
 def _assignment(state: Slots) -> Assignment:

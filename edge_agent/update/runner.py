@@ -1,6 +1,6 @@
 """The runner: journals every step with its report, then does the work.
 
-Invariants: the new state and its :class:`UpdateRecord` are committed in one durable
+Invariants: the new state and its ``UpdateRecord`` are committed in one durable
 transaction before anything of the new phase is done; work is idempotent, so after a
 crash the journalled phase is simply carried out again; every phase but those at rest
 has a deadline. One thread owns it, and calls :meth:`tick` as often as it says.
@@ -12,24 +12,24 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from msgspec import UNSET
-
 from edge_agent.base.clock import Clock
 from edge_agent.errors import UpdateError
 from edge_agent.store.slots import Slots, SlotStore
+from edge_agent.update.codes import OLD_ASSIGNMENT
 from edge_agent.update.hub_word import HubWord
+from edge_agent.update.inbox import OldAssignmentError
 from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work, step
 from edge_agent.update.metadata import EXPIRED
+from edge_agent.update.outcomes import Again, Fetched
 from edge_agent.update.penalty import penalty_until
-from edge_agent.update.phases import Again, Phases
+from edge_agent.update.phases import Phases
 from edge_agent.update.states import AT_REST, DEADLINES_S, Event, Phase
+from edge_agent.update.telling import log_report, record_of
 from edge_agent.update.verify import open_assignment
 from edge_agent.wire.control import Assignment, TufBundle
 from edge_agent.wire.envelope import Envelope
-from edge_agent.wire.records import EventRecord, UpdateRecord
+from edge_agent.wire.records import EventRecord
 
-UPDATE_PHASE = "update.phase"
-UPDATE_END = "update.end"
 CLOCK_UNTRUSTED = "clock.untrusted"
 UPDATE_WAITING = "update.waiting"
 UPDATE_PENALTY = "update.penalty"
@@ -109,11 +109,38 @@ class UpdateRunner:
             log.warning(ASSIGNMENT_REFUSED, extra={"error": str(error)})
             return
         self._unverified = None
-        if self._wanted is None or assignment.seq > self._wanted.seq:
-            self._wanted = assignment
-            if self._word.note(assignment.issued_at) and self._expired is not None:
-                self.on_metadata(self._expired)
-        self._consider()
+        self._want(assignment)
+
+    def on_folder(self, bundle: TufBundle, envelope: Envelope) -> Assignment:
+        """Take up what a person brought; the same checks as on the wire.
+
+        What this device has journalled already goes on whatever the metadata is: the
+        person brings its artifacts.
+
+        Returns:
+            The assignment; the journal has it unless something must end first.
+
+        Raises:
+            UpdateError: Metadata or assignment is refused, or the device has seen a
+                newer one (AGENT-UPDATE-092).
+            StoreError: The journal cannot be written.
+        """
+        assignment = self._journalled(envelope)
+        if assignment is None:
+            self._refresh(bundle)
+            verify = self._trust.verify
+            assignment = open_assignment(envelope, self._device, verify)
+        if assignment.seq < self._state.seq:
+            raise OldAssignmentError(
+                OLD_ASSIGNMENT,
+                f"assignment {assignment.seq} is older than {self._state.seq}, which"
+                " this device has seen",
+                cure="have the hub write the folder anew",
+            )
+        self._next_at = self._clock.mono()
+        self._want(assignment)
+        self._on_change(self._state)
+        return assignment
 
     def on_metadata(self, bundle: TufBundle) -> None:
         """Check new metadata, and look again at what waited for it.
@@ -200,6 +227,8 @@ class UpdateRunner:
         outcome = self._phases.carry_out(
             self._state, self.trusted_now(), now - self._entered
         )
+        if isinstance(outcome, Fetched):
+            outcome = self._take_fetched(outcome)
         if isinstance(outcome, Again):
             self._wait(outcome)
             if self._pending in AT_REST:
@@ -209,6 +238,17 @@ class UpdateRunner:
             self._pending = None
         self._apply(outcome)
         return 0.0
+
+    def _take_fetched(self, fetched: Fetched) -> Again:
+        """Take metadata that came over HTTP as what the broker brings.
+
+        Whether it is what was missing, the next try tells.
+        """
+        before = self._trust.versions
+        self.on_metadata(fetched.bundle)
+        if self._trust.versions != before:
+            self._failures = 0
+        return Again(why=fetched.why)
 
     def _idle(self) -> float:
         """Take up what was held back, when its time has come."""
@@ -236,6 +276,21 @@ class UpdateRunner:
             self._slots.write(self._state, [event])
             self._on_change(self._state)
 
+    def _want(self, assignment: Assignment) -> None:
+        if self._wanted is None or assignment.seq > self._wanted.seq:
+            self._wanted = assignment
+            if self._word.note(assignment.issued_at) and self._expired is not None:
+                self.on_metadata(self._expired)
+        self._consider()
+
+    def _journalled(self, envelope: Envelope) -> Assignment | None:
+        """Return the assignment in an envelope if it is the one of the journal."""
+        try:
+            found = open_assignment(envelope, self._device, self._trust.verify)
+        except UpdateError:
+            return None
+        return found if found.seq == self._state.seq else None
+
     def _consider(self) -> None:
         wanted = self._wanted
         if wanted is None or wanted.seq <= self._state.seq:
@@ -253,14 +308,16 @@ class UpdateRunner:
         if not effects:
             return
         reports = [e for e in effects if isinstance(e, Report)]
+        if reports:
+            state = replace(state, outcome=reports[-1].outcome)
         at = self._clock.wall()
         # What a success has to tell is told by the report of the next phase.
         note = happened.detail if happened.event is Event.OK else ""
-        self._slots.write(state, [_record(report, at, note) for report in reports])
+        self._slots.write(state, [record_of(report, at, note) for report in reports])
         self._state = state
         self._start_work(effects)
         for report in reports:
-            _log(report)
+            log_report(report)
         self._on_change(state)
         if Phase(state.phase) in AT_REST and self._pending is None:
             self._consider()
@@ -294,31 +351,3 @@ class UpdateRunner:
         if phase is Phase.SHADOW and assignment is not None and assignment.shadow:
             asked = assignment.shadow.deadline_s + GRACE_S
         return max(DEADLINES_S[phase], asked)
-
-
-def _record(report: Report, at: float, note: str) -> UpdateRecord:
-    return UpdateRecord(
-        at=at,
-        assignment_seq=report.seq,
-        rollout=report.rollout,
-        release=report.release,
-        phase=report.phase.value,
-        outcome=report.outcome,
-        code=report.code,
-        detail=report.detail or note,
-        shadow=report.shadow or UNSET,
-    )
-
-
-def _log(report: Report) -> None:
-    facts = {
-        "release": report.release,
-        "phase": report.phase.value,
-        "seq": report.seq,
-    }
-    if not report.outcome:
-        log.info(UPDATE_PHASE, extra=facts)
-        return
-    facts |= {"outcome": report.outcome, "code": report.code, "detail": report.detail}
-    level = logging.INFO if report.outcome == "committed" else logging.WARNING
-    log.log(level, UPDATE_END, extra=facts)

@@ -20,6 +20,7 @@ from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.commands import Commands
 from edge_agent.update.download import BlockPort, Ways
+from edge_agent.update.inbox import Inbox
 from edge_agent.update.metadata import Trust
 from edge_agent.update.phases import Phases, Worker
 from edge_agent.update.runner import UpdateRunner
@@ -134,15 +135,19 @@ class UpdateService:
         settings = self._settings
         slots = SlotStore(settings.database, settings.boot, settings.outbox)
         trust = Trust(settings.state_dir / "tuf", settings.root)
+        brought = Inbox(settings.state_dir)
         phases = Phases(
             ArtifactStore(settings.state_dir),
             trust,
             self._ports.worker,
             Ways(
-                interrupted=lambda: self._stop.is_set() or not self._inbox.empty(),
+                interrupted=lambda: (
+                    self._stop.is_set() or not self._inbox.empty() or brought.has_news()
+                ),
                 ca=settings.ca,
                 blocks=self._ports.blocks,
                 tell=lambda error: slots.write(runner.state, [self._event(error)]),
+                local=brought.artifacts,
             ),
         )
         runner = UpdateRunner(
@@ -162,6 +167,7 @@ class UpdateService:
             message = self._next(wait_s)
             if message is not None:
                 self._try(partial(self._handle, message, runner, commands))
+            self._try(lambda: brought.look(runner))
             self._try(lambda: commands.tick(runner.trusted_now()))
             wait_s = self._try(runner.tick) or 0.0
         slots.close()

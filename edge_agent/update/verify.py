@@ -10,6 +10,7 @@ import msgspec
 
 from edge_agent.errors import StoreError, UpdateError
 from edge_agent.store.artifacts import ArtifactStore
+from edge_agent.update.codes import DAMAGED_MESSAGE, WRONG_MANIFEST
 from edge_agent.update.metadata import Trust
 from edge_agent.wire.codec import decode
 from edge_agent.wire.control import Assignment, Command
@@ -71,11 +72,11 @@ def read_manifest(data: bytes, assignment: Assignment) -> Release:
     try:
         release = decode(data, Release)
     except WireError as error:
-        raise UpdateError("AGENT-UPDATE-016", f"release manifest: {error}") from error
+        raise UpdateError(WRONG_MANIFEST, f"release manifest: {error}") from error
     target = release_target(release.bundle.name, release.release)
     if release.release != assignment.release or target != assignment.target:
         raise UpdateError(
-            "AGENT-UPDATE-016",
+            WRONG_MANIFEST,
             f"{assignment.target} is the manifest of release {release.release}, but"
             f" release {assignment.release} was assigned",
         )
@@ -125,7 +126,7 @@ def _open(envelope: Envelope, purpose: Purpose, kind: type[_T], verify: Verify) 
     try:
         return decode(envelope.payload.encode(), kind)
     except WireError as error:
-        raise UpdateError("AGENT-UPDATE-031", str(error)) from error
+        raise UpdateError(DAMAGED_MESSAGE, str(error)) from error
 
 
 def _check_device(named: str, device: str) -> None:

@@ -3,17 +3,20 @@
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import uvicorn
 
-from edge_agent.base.clock import Clock
 from hub.api.app import make_app
 from hub.api.enrol import add_enrolment
+from hub.api.metadata import add_metadata
 from hub.config import ApiConfig, Home
 from hub.errors import UnreachableError
 from hub.identity.broker import http_certificate
-from hub.identity.service import IdentityService
+
+if TYPE_CHECKING:
+    from hub.service import Services
 
 GRACEFUL_S = 1
 _BACKLOG = 128
@@ -24,20 +27,19 @@ class HttpServer:
 
     def __init__(
         self,
-        home: Home,
-        api: ApiConfig,
-        identity: IdentityService,
-        clock: Clock,
+        services: "Services",
         is_connected: Callable[[], bool],
     ) -> None:
-        """Take the port.
+        """Take the port; answer for these services.
 
         Raises:
             UnreachableError: It cannot be used (``HUB-API-001``).
         """
+        home, api, releases = services.home, services.config.api, services.releases
         self._listener = _listen(api)
         app = make_app(home.artifacts, is_connected)
-        add_enrolment(app, identity, clock)
+        add_enrolment(app, services.identity, services.clock)
+        add_metadata(app, releases.tuf_version, releases.tuf_bundle)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

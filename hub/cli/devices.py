@@ -109,7 +109,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
                 view.cohort or "-",
                 _release_text(view),
                 view.phase or "-",
-                f"{age_text(view.age_s)} ago",
+                _seen_text(view),
                 _certificate_text(view.certificate_ends_at, now),
             )
             for view in views
@@ -197,7 +197,7 @@ def _print_detail(detail: DeviceDetail) -> None:
         [
             ("device", view.id),
             ("online", "yes" if view.online else "no"),
-            ("seen", f"{age_text(view.age_s)} ago"),
+            ("seen", _seen_text(view)),
             ("cohort", view.cohort or "-"),
             ("labels", ", ".join(f"{k}={v}" for k, v in labels.items()) or "-"),
             ("agent", (presence.agent if presence else "") or "-"),
@@ -235,6 +235,10 @@ def _release_text(view: DeviceView) -> str:
     if view.release:
         return str(view.release)
     return "factory" if view.sha256 else "-"
+
+
+def _seen_text(view: DeviceView) -> str:
+    return f"{age_text(view.age_s)} ago" if view.last_seen_at else "never"
 
 
 def _certificate_text(ends_at: float | None, now: float) -> str:

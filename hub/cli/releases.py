@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from edge_agent.wire.manifest import Bundle, GateReport
+from hub.cli.carrying import download_command
 from hub.cli.output import json_option, print_fields, print_json, print_table
 from hub.cli.signing import floor_command, publish_command
 from hub.config import Home
@@ -178,6 +179,7 @@ def create_command(
 
 releases.add_command(publish_command)
 releases.add_command(floor_command)
+releases.add_command(download_command)
 
 
 def _view(service: "ReleaseService", row: "ReleaseRow") -> ReleaseView:

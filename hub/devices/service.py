@@ -234,6 +234,13 @@ class DeviceService:
             with transaction(self._engine) as conn:
                 store.mark_command(conn, command.id, self._clock.wall())
 
+    def resign_desired(self) -> None:
+        """Put what devices shall believe under the present key, if it is not yet."""
+        with transaction(self._engine) as conn:
+            count = resign(conn, self._signer, self._clock.wall())
+        if count:
+            log.info(DESIRED_RESIGNED, extra={"messages": count})
+
     def list_devices(self) -> list[DeviceRow]:
         """Return all devices by id."""
         with self._engine.connect() as conn:
@@ -271,18 +278,12 @@ class DeviceService:
         envelopes += [row.envelope for row in commands]
         if all(is_current(envelope, keyid) for envelope in envelopes):
             return assignments, commands
-        self._resign()
+        self.resign_desired()
         with self._engine.connect() as conn:
             return (
                 store.unpublished_assignments(conn),
                 store.unpublished_commands(conn, self._clock.wall()),
             )
-
-    def _resign(self) -> None:
-        with transaction(self._engine) as conn:
-            count = resign(conn, self._signer, self._clock.wall())
-        if count:
-            log.info(DESIRED_RESIGNED, extra={"messages": count})
 
     def _flush_tuf(
         self,
@@ -295,7 +296,7 @@ class DeviceService:
             return True
         if not publish(topics.HUB_TUF, codec.encode(tuf_bundle()), retain=True):
             return False
-        self._resign()
+        self.resign_desired()
         self._tuf_published = version
         return True
 

@@ -174,6 +174,14 @@ class ReleaseService:
         """Return all current TUF metadata."""
         return self._tuf.bundle()
 
+    def authentic(self) -> dict[str, str]:
+        """Return the files that devices may install: target path to sha256."""
+        return self._tuf.targets()
+
+    def min_release(self) -> int:
+        """Return the lowest release that devices install (0: any)."""
+        return self._tuf.min_release()
+
     def tuf_version(self) -> int:
         """Return a number that rises with every change of the metadata."""
         return self._tuf.version()

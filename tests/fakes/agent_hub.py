@@ -180,3 +180,31 @@ def artifact_server(blobs: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextlib.contextmanager
+def dripping_server(data: bytes) -> Iterator[str]:
+    """Serve a file byte by byte, each after a moment, for as long as somebody reads."""
+    gone = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for byte in data:
+                    self.wfile.write(bytes([byte]))
+                    if gone.wait(0.1):
+                        return
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Keep quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        gone.set()
+        server.shutdown()
+        thread.join()

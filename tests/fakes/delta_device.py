@@ -72,7 +72,11 @@ class DeltaDevice:
         store = self.store
         slots = SlotStore(self.home / "agent.db", BOOT)
         trust = Trust(self.home / "tuf", self.repository.root_versions[0])
-        ways = Ways(interrupted=lambda: False, tell=self.told.append)
+        ways = Ways(
+            interrupted=lambda: False,
+            tell=self.told.append,
+            local=self.home / "brought",
+        )
         worker = SlotWorker(slots, store, bad=False)
         runner = UpdateRunner(
             "d1",

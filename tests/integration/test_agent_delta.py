@@ -84,6 +84,21 @@ def test_the_smallest_patch_is_taken(device: DeltaDevice) -> None:
     assert sha256_of(large) not in device.fetched
 
 
+def test_what_a_person_brought_needs_no_patch(device: DeltaDevice) -> None:
+    """The whole model is there: nothing of it is asked for over the network."""
+    patch = build_patch(device.base, device.target).data
+    device.sign_patch(patch)
+    brought = device.home / "brought"
+    brought.mkdir()
+    (brought / sha256_of(device.target)).write_bytes(device.target)
+
+    device.activate(device.releases[1])
+
+    assert {sha256_of(patch), sha256_of(device.target)}.isdisjoint(device.fetched)
+    assert device.told == []
+    assert list(brought.iterdir()) == []
+
+
 def test_a_patch_for_another_base_is_never_asked_for(device: DeltaDevice) -> None:
     """Patches are named after their base."""
     patch = build_patch(b"other" * 999, device.target).data

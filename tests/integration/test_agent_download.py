@@ -1,9 +1,5 @@
 """Downloads over real HTTP: resumed, capped, checked, interrupted."""
 
-import contextlib
-import http.server
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +12,7 @@ from edge_agent.update.download import (
     fetch_artifact,
 )
 from edge_agent.wire.manifest import FileRef
-from tests.fakes.agent_hub import artifact_server, free_port
+from tests.fakes.agent_hub import artifact_server, dripping_server, free_port
 from tests.fakes.tuf_repository import sha256_of
 
 DATA = bytes(range(256)) * 1200
@@ -27,34 +23,6 @@ FILE = FileRef(name="model.tflite", sha256=sha256_of(DATA), bytes=len(DATA))
 def store(tmp_path: Path) -> ArtifactStore:
     """Return an empty store."""
     return ArtifactStore(tmp_path)
-
-
-@contextlib.contextmanager
-def dripping_server(data: bytes) -> Iterator[str]:
-    """Serve a file byte by byte, each after a moment, for as long as somebody reads."""
-    gone = threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                for byte in data:
-                    self.wfile.write(bytes([byte]))
-                    if gone.wait(0.1):
-                        return
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Keep quiet."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        gone.set()
-        server.shutdown()
-        thread.join()
 
 
 def never() -> bool:

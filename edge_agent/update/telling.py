@@ -1,0 +1,43 @@
+"""How a step of an activation is told: the record for the hub, the line in the log."""
+
+import logging
+
+from msgspec import UNSET
+
+from edge_agent.update.machine import Report
+from edge_agent.wire.records import UpdateRecord
+
+UPDATE_PHASE = "update.phase"
+UPDATE_END = "update.end"
+
+log = logging.getLogger(__name__)
+
+
+def record_of(report: Report, at: float, note: str) -> UpdateRecord:
+    """Return the record of a report at a wall time; ``note`` if it has no detail."""
+    return UpdateRecord(
+        at=at,
+        assignment_seq=report.seq,
+        rollout=report.rollout,
+        release=report.release,
+        phase=report.phase.value,
+        outcome=report.outcome,
+        code=report.code,
+        detail=report.detail or note,
+        shadow=report.shadow or UNSET,
+    )
+
+
+def log_report(report: Report) -> None:
+    """Log a report: a phase, or how it all ended."""
+    facts = {
+        "release": report.release,
+        "phase": report.phase.value,
+        "seq": report.seq,
+    }
+    if not report.outcome:
+        log.info(UPDATE_PHASE, extra=facts)
+        return
+    facts |= {"outcome": report.outcome, "code": report.code, "detail": report.detail}
+    level = logging.INFO if report.outcome == "committed" else logging.WARNING
+    log.log(level, UPDATE_END, extra=facts)
