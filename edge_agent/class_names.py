@@ -19,6 +19,20 @@ class ClassNamesError(AgentError):
     exit_code = ExitCode.USAGE
 
 
+def refuse_names_of_bundle(model: Path, labels: Path | None) -> None:
+    """Refuse class names for a bundle folder, which brings its own.
+
+    Raises:
+        ClassNamesError: Both are given (``AGENT-LABELS-003``).
+    """
+    if labels is not None and model.is_dir():
+        raise ClassNamesError(
+            "AGENT-LABELS-003",
+            f"{model} is a bundle, which names its classes itself",
+            cure="leave out --labels",
+        )
+
+
 def read_class_names(path: Path | None) -> tuple[str, ...]:
     """Read the names in the order of the model's classes; none without a file.
 

@@ -20,6 +20,7 @@ from edge_agent.cli_output import (
     socket_of,
 )
 from edge_agent.infer_command import infer
+from edge_agent.run_command import join, run
 from edge_agent.tuf_command import tuf
 from edge_agent.update_command import update
 
@@ -33,15 +34,6 @@ def cli(*, verbose: bool) -> None:
     from edge_agent.base.log import set_up_logging
 
     set_up_logging(verbose=verbose)
-
-
-@cli.command()
-@CONFIG_OPTION
-def run(config_path: Path) -> None:
-    """Run the agent until it is told to stop (SIGTERM, Ctrl-C)."""
-    from edge_agent.supervisor import Supervisor
-
-    sys.exit(Supervisor(read_config(config_path), config_path).run())
 
 
 @cli.command()
@@ -208,6 +200,8 @@ def doctor(config_path: Path, *, as_json: bool) -> None:
         sys.exit(ExitCode.FAILED)
 
 
+cli.add_command(run)
+cli.add_command(join)
 cli.add_command(infer)
 cli.add_command(tuf)
 cli.add_command(update)

@@ -63,7 +63,11 @@ class BrokerConfig(Strict, frozen=True, kw_only=True):
 
 
 class TrustConfig(Strict, frozen=True, kw_only=True):
-    """The TUF root that the device trusts at first: the hub's ``root.json``."""
+    """The TUF root that the device trusts at first: the hub's ``root.json``.
+
+    Empty, as ``edge-agent run --model`` has it: there is no hub, and nothing is kept
+    for one.
+    """
 
     root: str
 

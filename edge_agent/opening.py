@@ -36,7 +36,8 @@ def read_root(path: Path) -> bytes:
         raise AgentError(
             "AGENT-TRUST-001",
             f"the root of trust cannot be read: {error}",
-            cure="copy the hub's root.json to the device and set trust.root to it",
+            cure="copy the hub's root.json to the device and set trust.root to it, or"
+            " join a fleet: edge-agent join FILE",
         ) from error
 
 

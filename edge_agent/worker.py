@@ -42,6 +42,7 @@ from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.factory import factory_model
 from edge_agent.store.outbox import LaneStats, Outbox
+from edge_agent.wire.records import AnyRecord
 from edge_agent.wire.topics import Lane
 from edge_agent.worker_api import Facts, WorkerApi, rss_bytes
 from edge_agent.worker_flows import Flows, Place
@@ -87,7 +88,7 @@ class Worker:
             Collector(config.consent, kept.read(config.consent)),
             PathPorts(
                 clock=clock,
-                emit=self._writer.put,
+                emit=self._writer.put if config.trust.root else _tell_nobody,
                 save_collect=kept.write,
                 beside=beside,
                 answered=self._flows.answered,
@@ -214,6 +215,10 @@ class Worker:
         except Exception:
             log.exception(THREAD_DIED, extra={"thread_name": name})
             self._give_up()
+
+
+def _tell_nobody(_record: AnyRecord) -> None:
+    """There is no hub: what nobody will ever ask for is not kept."""
 
 
 def _open_engine(files: LoadedRelease) -> Engine:

@@ -26,6 +26,7 @@ from edge_agent.wire.enrol import (
     EnrolRefusal,
     EnrolReply,
     EnrolRequest,
+    JoinFile,
     RenewRequest,
 )
 from edge_agent.wire.envelope import Envelope
@@ -54,6 +55,7 @@ KINDS: tuple[type[msgspec.Struct], ...] = (
     RenewRequest,
     EnrolReply,
     EnrolRefusal,
+    JoinFile,
     Release,
     ReferenceProfile,
 )

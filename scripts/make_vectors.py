@@ -31,6 +31,7 @@ from edge_agent.wire.enrol import (
     EnrolRefusal,
     EnrolReply,
     EnrolRequest,
+    JoinFile,
     RenewRequest,
 )
 from edge_agent.wire.envelope import Envelope
@@ -168,6 +169,16 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     EnrolRequest(device="watch-01", token="c2VjcmV0", csr=PEM),  # noqa: S106
     RenewRequest(certificate=PEM, csr=PEM, signature="ab" * 70),
     EnrolReply(certificate=PEM, ca=PEM),
+    JoinFile(
+        device="watch-01",
+        root='{"signed":{},"signatures":[]}',
+        broker_host="hub.example.org",
+        broker_port=8883,
+        broker_tls=True,
+        hub="https://hub.example.org:8770",
+        token="c2VjcmV0",  # noqa: S106
+        ca=PEM,
+    ),
     EnrolRefusal(code="HUB-ENROL-004", text="the token has expired", cure="ask again"),
     Release(release=2, created_at=AT, bundle=BUNDLE),
     Release(

@@ -16,7 +16,7 @@ from edge_agent.base.clock import Clock
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.batch.meter import Meter
 from edge_agent.batch.table import Row, writing
-from edge_agent.class_names import ClassNamesError, read_class_names
+from edge_agent.class_names import read_class_names, refuse_names_of_bundle
 from edge_agent.engine import Engine, Prediction
 from edge_agent.errors import AgentError, SampleRejectedError
 from edge_agent.runtime.port import Floats
@@ -64,17 +64,12 @@ def open_engine(model: Path, labels: Path | None) -> Engine:
     """
     if labels is None:
         return Engine.open(model, monitor=False)
+    refuse_names_of_bundle(model, labels)
     names = read_class_names(labels)
-    if model.is_dir():
-        raise ClassNamesError(
-            "AGENT-BATCH-005",
-            f"{model} is a bundle, which names its classes itself",
-            cure="leave out --labels",
-        )
     try:
         return Engine(model.read_bytes(), labels=names)
     except OSError as error:
-        raise InputError("AGENT-BATCH-006", f"{model}: {error}") from error
+        raise InputError("AGENT-BATCH-005", f"{model}: {error}") from error
 
 
 def infer_table(

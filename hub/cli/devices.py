@@ -16,6 +16,7 @@ from hub.cli.activations import (
     held_text,
     shadow_text,
 )
+from hub.cli.join_file import join_file
 from hub.cli.output import (
     age_text,
     json_option,
@@ -84,6 +85,9 @@ class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
 @click.group()
 def devices() -> None:
     """Show devices; enrol and revoke them."""
+
+
+devices.add_command(join_file)
 
 
 @devices.command("list")

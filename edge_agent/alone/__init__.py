@@ -1,0 +1,1 @@
+"""``edge-agent run --model``: a model file served alone, without hub and broker."""
