@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from edge_agent.base.exit_codes import ExitCode, ShoalError
+from edge_agent.bench_command import bench
 from edge_agent.cli_output import (
     CONFIG_OPTION,
     JSON_OPTION,
@@ -202,6 +203,7 @@ def doctor(config_path: Path, *, as_json: bool) -> None:
 
 cli.add_command(run)
 cli.add_command(join)
+cli.add_command(bench)
 cli.add_command(infer)
 cli.add_command(tuf)
 cli.add_command(update)

@@ -19,6 +19,7 @@ DEFAULT_HOME = Path("hub-home")
 
 _COMMANDS = {
     "alerts": "hub.cli.alerts:alerts",
+    "bench": "hub.cli.bench:bench",
     "broker": "hub.cli.broker:broker",
     "demo": "hub.demo.cli:demo",
     "devices": "hub.cli.devices:devices",

@@ -273,3 +273,13 @@ CERTIFICATES = Table(
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float),
 )
+
+BENCHES = Table(
+    "benches",
+    METADATA,
+    Column("hardware", String(128), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("at", Float, primary_key=True),
+    Column("added_at", Float, nullable=False),
+    Column("body", Text, nullable=False),  # a BenchReport
+)
