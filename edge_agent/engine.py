@@ -53,8 +53,9 @@ class Engine:
     """One loaded model.
 
     Attributes:
-        contract: What the first input's samples must look like.
+        contract, contracts: What samples must look like: of the first input, of all.
         labels: Names of the classes; none where the model answers with values.
+        answers: The outputs as a prediction has them, the telling one first.
         inputs, outputs: The model's tensors as the file has them.
     """
 
@@ -87,8 +88,10 @@ class Engine:
         check_fit(self._model, [one.tensor for one in known.inputs], known.outputs)
         self.inputs: tuple[TensorSpec, ...] = self._model.inputs
         self.outputs: tuple[TensorSpec, ...] = self._model.outputs
+        self.contracts: tuple[InputContract, ...] = known.inputs
         self.contract: InputContract = known.inputs[0]
         self.labels = known.labels
+        self.answers = known.outputs
         self._release = release
         self._read = reader_of(known)
         self._validators = {one.tensor.name: Validator(one) for one in known.inputs}

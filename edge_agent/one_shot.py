@@ -1,6 +1,8 @@
 """``edge-agent infer``: one sample to the running agent, or samples to a model file."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -8,12 +10,14 @@ from numpy.typing import NDArray
 
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.batch.run import answers
+from edge_agent.batch.table import Row
 from edge_agent.engine import Engine
 from edge_agent.errors import AgentError
 from edge_agent.serve.client import Client
-from edge_agent.serve.protocol import Prediction
 
 TIMEOUT_S = 10.0
+SHOWN = 8
+"""So many numbers of an output are shown as text; ``--json`` tells all."""
 
 
 class InputFileError(AgentError):
@@ -29,6 +33,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
     confidence: float = 0.0
     probabilities: list[float] = []
+    outputs: dict[str, list[float]] = {}
     served_by: str = ""
     release: int = 0
     latency_us: float = 0.0
@@ -46,20 +51,26 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def infer_with_agent(socket: Path, input_path: Path) -> Answers:
-    """Infer the first array of a file with the running agent.
+    """Infer the first array of a file with the running agent, or one for each input.
 
     Raises:
         WorkerError: The agent does not answer.
         SampleRejectedError: The sample fails a quality check.
     """
-    name, sample = read_sample(input_path)
+    arrays = read_arrays(input_path)
+    first, sample = next(iter(arrays.items()))
     with Client(socket, TIMEOUT_S) as client:
-        made: Prediction = client.infer(name, sample)
+        inputs = client.status().inputs
+        if len(inputs) > 1:
+            made = client.infer(input_path.stem[:128], arrays)
+        else:
+            made = client.infer(first[:128], sample.astype(np.float32))
     answer = Answer(
         sample_id=made.sample_id,
         label=made.label,
         confidence=made.confidence,
         probabilities=made.probabilities,
+        outputs={name: one.values for name, one in made.outputs.items()},
         served_by=made.served_by,
         release=made.release,
         latency_us=made.latency_us,
@@ -79,7 +90,8 @@ def infer_with_file(engine: Engine, given: Path) -> Answers:
                 sample_id=row.sample_id,
                 label=row.label,
                 confidence=row.confidence,
-                probabilities=[] if row.numbers is None else row.numbers.tolist(),
+                probabilities=_numbers(row) if row.label else [],
+                outputs={} if row.label else _outputs(engine, row),
                 latency_us=row.latency_us,
                 rejected=row.rejected,
             )
@@ -88,25 +100,46 @@ def infer_with_file(engine: Engine, given: Path) -> Answers:
     )
 
 
-def read_sample(path: Path) -> tuple[str, NDArray[np.float32]]:
-    """Read the first array of an npz file, or the rows of a csv file.
+def _numbers(row: Row) -> list[float]:
+    return [] if row.numbers is None else row.numbers.tolist()
+
+
+def _outputs(engine: Engine, row: Row) -> dict[str, list[float]]:
+    if row.numbers is None:
+        return {}
+    widths = [math.prod(output.shape) for output in engine.answers]
+    parts = np.split(row.numbers, np.cumsum(widths)[:-1])
+    return {
+        output.name: part.tolist()
+        for output, part in zip(engine.answers, parts, strict=True)
+    }
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an npz file, or the rows of a csv file as one array.
 
     Raises:
         InputFileError: There is none.
     """
     try:
         if path.suffix == ".csv":
-            rows = np.loadtxt(path, np.float32, delimiter=",", ndmin=2)
-            return path.stem[:128], rows
-        with np.load(path, allow_pickle=False) as arrays:
-            name = arrays.files[0]
-            return name[:128], np.asarray(arrays[name], np.float32)
-    except (OSError, ValueError, IndexError, EOFError) as error:
-        raise InputFileError(
-            "AGENT-CLI-002",
-            f"{path} holds no sample: {error}",
-            cure="give an .npz with one array, or a .csv of numbers, one row a line",
-        ) from error
+            return {path.stem: np.loadtxt(path, np.float32, delimiter=",", ndmin=2)}
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise _no_sample(path, str(error)) from error
+    if not arrays or any(array.dtype.kind not in "fiub" for array in arrays.values()):
+        raise _no_sample(path, "there are no arrays of numbers in it")
+    return arrays
+
+
+def _no_sample(path: Path, why: str) -> InputFileError:
+    return InputFileError(
+        "AGENT-CLI-002",
+        f"{path} holds no sample: {why}",
+        cure="give an .npz with an array for each input, or a .csv of numbers, one row"
+        " a line",
+    )
 
 
 def _line(answer: Answer) -> str:
@@ -114,7 +147,14 @@ def _line(answer: Answer) -> str:
         return f"{answer.sample_id}: rejected, {answer.rejected}"
     who = f", {answer.served_by}" if answer.served_by else ""
     release = f", release {answer.release}" if answer.release else ""
-    return (
-        f"{answer.sample_id}: {answer.label} ({answer.confidence:.1%}"
-        f"{who}{release}, {answer.latency_us:.0f} us)"
-    )
+    how = f"{who}{release}, {answer.latency_us:.0f} us"
+    if answer.label:
+        return f"{answer.sample_id}: {answer.label} ({answer.confidence:.1%}{how})"
+    told = ", ".join(map(_output_text, answer.outputs, answer.outputs.values()))
+    return f"{answer.sample_id}: {told} ({how.removeprefix(', ')})"
+
+
+def _output_text(name: str, values: list[float]) -> str:
+    shown = " ".join(f"{value:.4g}" for value in values[:SHOWN])
+    more = " …" if len(values) > SHOWN else ""
+    return f"{name} {shown}{more}"

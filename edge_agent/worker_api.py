@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from msgspec import UNSET
 
 from edge_agent.base.clock import Clock
@@ -20,7 +19,9 @@ from edge_agent.pipeline.path import SamplePath
 from edge_agent.pipeline.recent import Entry
 from edge_agent.pipeline.selfcheck import check_ladder
 from edge_agent.pipeline.shadow import Beside
+from edge_agent.runtime.port import Array
 from edge_agent.serve import protocol as p
+from edge_agent.serve.parts import sample_of
 from edge_agent.store.slots import Slots, SlotStore
 
 SHADOW_PHASE = "SHADOW"
@@ -70,7 +71,7 @@ class WorkerApi:
         """
         match request:
             case p.Infer():
-                sample = np.frombuffer(data, "<f4").reshape(request.shape)
+                sample = sample_of(request, data)
                 return reply_of(self._path.infer(request.sample_id, sample))
             case p.Recent():
                 entries = self._path.recent(request.after, request.limit)
@@ -161,6 +162,7 @@ class WorkerApi:
             previous=previous.release if previous else 0,
             labels=list(active.labels) if active else [],
             shape=active.contract.tensor.shape if active else [],
+            inputs=[one.tensor.name for one in active.inputs] if active else [],
             runtime=installed_runtime(),
             fallback=self._facts.fallback,
             uptime_s=self.uptime_s(),
@@ -225,6 +227,13 @@ def reply_of(entry: Entry) -> p.Prediction:
         latency_us=entry.latency_us,
         number=entry.number,
         at=entry.at,
+        outputs={name: _values(output) for name, output in entry.outputs.items()},
+    )
+
+
+def _values(output: Array) -> p.OutputValues:
+    return p.OutputValues(
+        shape=list(output.shape), values=output.ravel().astype(float).tolist()
     )
 
 

@@ -36,6 +36,7 @@ from edge_agent.wire.enrol import (
 )
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.manifest import (
+    AnswerKind,
     Bundle,
     FileRef,
     GateCheck,
@@ -77,6 +78,7 @@ OPTIONAL = (
     "source_dropped",
     "clock_untrusted",
     "weights",
+    "extra_inputs",
 )
 """Fields that came later; messages with and without them have vectors."""
 
@@ -186,6 +188,20 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
         created_at=AT,
         bundle=msgspec.structs.replace(
             BUNDLE, weights=FileRef(name="weights.npz", sha256=DIGEST, bytes=3)
+        ),
+    ),
+    Release(
+        release=4,
+        created_at=AT,
+        bundle=msgspec.structs.replace(
+            BUNDLE,
+            extra_inputs=[
+                InputContract(
+                    tensor=TensorContract(name="on", dtype="bool", shape=[]), low=0.0
+                )
+            ],
+            answer=AnswerKind.VALUES,
+            labels=[],
         ),
     ),
     ReferenceProfile(

@@ -15,10 +15,12 @@ import numpy as np
 from edge_agent.base.clock import Clock
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.batch.meter import Meter
+from edge_agent.batch.named import read_named
 from edge_agent.batch.table import Row, writing
 from edge_agent.class_names import read_class_names, refuse_names_of_bundle
 from edge_agent.engine import Engine, Prediction
 from edge_agent.errors import AgentError, SampleRejectedError
+from edge_agent.pipeline.prediction import Given
 from edge_agent.runtime.port import Floats
 from edge_agent.serve.files.reading import FileSample, read_samples
 
@@ -119,8 +121,12 @@ def answers(engine: Engine, given: Path, meter: Meter | None = None) -> Iterator
     """
     on_read = (lambda _done, _total: None) if meter is None else meter.read
     try:
+        if len(engine.contracts) > 1:
+            for place, named in enumerate(read_named(given, engine.contracts)):
+                yield _answer(engine, f"{given.stem}@{place}", named)
+            return
         for sample in read_samples(given, engine.contract, on_read=on_read):
-            yield _answer(engine, _id_of(given, sample), sample)
+            yield _answer(engine, _id_of(given, sample), sample.values)
     except (OSError, ValueError) as error:
         raise InputError(
             "AGENT-BATCH-004",
@@ -138,14 +144,14 @@ def names_of(engine: Engine) -> list[str]:
         return [f"p.{label}" for label in engine.labels]
     return [
         f"{output.name}.{place}"
-        for output in engine.outputs
+        for output in engine.answers
         for place in range(math.prod(output.shape))
     ]
 
 
-def _answer(engine: Engine, sample_id: str, sample: FileSample) -> Row:
+def _answer(engine: Engine, sample_id: str, sample: Given) -> Row:
     try:
-        made = engine.predict(sample.values)
+        made = engine.predict(sample)
     except SampleRejectedError as error:
         return Row(sample_id=sample_id, rejected=error.reason)
     return Row(
@@ -160,7 +166,7 @@ def _answer(engine: Engine, sample_id: str, sample: FileSample) -> Row:
 def _numbers(engine: Engine, made: Prediction) -> Floats:
     if engine.labels:
         return made.probabilities
-    flat = [made.outputs[output.name].ravel() for output in engine.outputs]
+    flat = [made.outputs[output.name].ravel() for output in engine.answers]
     return np.concatenate(flat).astype(np.float32)
 
 

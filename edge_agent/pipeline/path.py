@@ -263,6 +263,7 @@ class SamplePath:
             probabilities=made.probabilities,
             served_by=answer.served_by,
             latency_us=made.latency_us,
+            outputs={} if made.label else made.outputs,
         )
 
     def _sample_record(

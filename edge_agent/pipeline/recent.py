@@ -6,13 +6,14 @@ path's lock guards it.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 
 from edge_agent.pipeline.prediction import ServedBy
-from edge_agent.runtime.port import Floats
+from edge_agent.runtime.port import Array, Floats
 
 MAX_PREDICTIONS = 8192
 MAX_INPUT_BYTES = 8 << 20
@@ -32,6 +33,8 @@ class Entry:
     probabilities: Floats
     served_by: ServedBy
     latency_us: float
+    outputs: Mapping[str, Array] = field(default_factory=dict)
+    """The answer of a model that tells no classes; not kept."""
 
 
 class Recent:
@@ -53,7 +56,9 @@ class Recent:
         self._forget(entry.sample_id)
         while len(self._by_id) >= self._keep:
             self._forget(next(iter(self._by_id)))
-        self._by_id[entry.sample_id] = entry
+        self._by_id[entry.sample_id] = (
+            replace(entry, outputs={}) if entry.outputs else entry
+        )
         if inputs is None or inputs.nbytes > self._input_limit:
             return
         self._inputs[entry.sample_id] = np.array(inputs, np.float32)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from edge_agent.errors import AgentError, SampleRejectedError, WorkerError
 from edge_agent.serve import protocol as p
 from edge_agent.serve.framing import Frames
+from edge_agent.serve.parts import infer_message
 from edge_agent.serve.socket_path import socket_address
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from edge_agent.serve.parts import Given
 
 UNREACHABLE = "AGENT-WORKER-001"
 """Code of the error of a worker that cannot be reached or is silent."""
@@ -53,16 +53,13 @@ class Client:
             self._socket.close()
             self._socket = self._frames = None
 
-    def infer(self, sample_id: str, sample: "NDArray[np.float32]") -> p.Prediction:
-        """Predict one sample.
+    def infer(self, sample_id: str, sample: "Given") -> p.Prediction:
+        """Predict one sample: an array, or one for each input by name.
 
         Raises:
             SampleRejectedError: The sample fails a quality check.
         """
-        import numpy as np
-
-        data = np.ascontiguousarray(sample, "<f4").tobytes()
-        request = p.Infer(sample_id=sample_id, shape=list(sample.shape))
+        request, data = infer_message(sample_id, sample)
         return self._call(request, p.Prediction, data)
 
     def feedback(self, sample_id: str, label: str) -> None:

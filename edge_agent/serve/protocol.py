@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from edge_agent.errors import WorkerError
 from edge_agent.wire.errors import UNREADABLE
+from edge_agent.wire.manifest import MAX_LABELS, NumberType
 from edge_agent.wire.records import ShadowSummary
 from edge_agent.wire.types import (
     Count,
@@ -33,6 +34,17 @@ BAD_FRAME = "AGENT-API-001"
 BAD_REQUEST = "AGENT-API-002"
 TOO_MANY_CONNECTIONS = "AGENT-API-004"
 
+WIDTHS = {
+    "bool": 1,
+    **{
+        f"{kind}{8 * width}": width
+        for kind in ("int", "uint")
+        for width in (1, 2, 4, 8)
+    },
+    **{f"float{8 * width}": width for width in (2, 4, 8)},
+}
+"""Bytes of one number of each type."""
+
 Long = Annotated[str, Meta(max_length=4096)]
 Dimensions = Annotated[list[Annotated[int, Meta(ge=1, le=1 << 22)]], Meta(max_length=8)]
 
@@ -41,11 +53,29 @@ class _Op(Message, frozen=True, kw_only=True, tag_field="op"):
     """Base of all messages of the local API."""
 
 
+class Part(Message, frozen=True, kw_only=True):
+    """One input of a sample, and what its part of the data is."""
+
+    name: Short
+    dtype: NumberType
+    shape: Dimensions = []
+
+    @property
+    def bytes(self) -> int:
+        """How much of the data it is."""
+        return math.prod(self.shape) * WIDTHS[self.dtype]
+
+
 class Infer(_Op, frozen=True, kw_only=True, tag="infer"):
-    """Predict one sample; the data holds it. Answered with :class:`Prediction`."""
+    """Predict one sample; the data holds it. Answered with :class:`Prediction`.
+
+    ``shape`` is that of the only input; a model with several, or with another type than
+    float32, gets them by name in ``inputs``.
+    """
 
     sample_id: SampleId
-    shape: Dimensions
+    shape: Dimensions = []
+    inputs: Annotated[list[Part], Meta(max_length=16)] = []
 
 
 class Feedback(_Op, frozen=True, kw_only=True, tag="feedback"):
@@ -92,21 +122,31 @@ class Collect(_Op, frozen=True, kw_only=True, tag="collect"):
 Request = Infer | Feedback | Recent | Status | Reload | Stats | Check | Shadow | Collect
 
 
+class OutputValues(Message, frozen=True, kw_only=True):
+    """One named output: its numbers in C order."""
+
+    shape: Annotated[list[Count], Meta(max_length=8)]
+    values: Annotated[list[float], Meta(max_length=1 << 20)]
+
+
 class Prediction(_Op, frozen=True, kw_only=True, tag="prediction"):
     """One answered sample.
 
-    ``served_by`` is ``active``, ``previous``, ``factory`` or ``rule``.
+    ``served_by`` is ``active``, ``previous``, ``factory`` or ``rule``. A model that
+    tells no classes has an empty ``label`` and its answer in ``outputs``, which are
+    told when the sample is answered and not again.
     """
 
     sample_id: SampleId
     release: ReleaseNumber
     label: Short
     confidence: Ratio
-    probabilities: Annotated[list[float], Meta(max_length=256)]
+    probabilities: Annotated[list[float], Meta(max_length=MAX_LABELS)]
     served_by: Short
     latency_us: float
     number: Count
     at: Instant = 0.0
+    outputs: Annotated[dict[Short, OutputValues], Meta(max_length=16)] = {}
 
 
 class Ok(_Op, frozen=True, kw_only=True, tag="ok"):
@@ -162,8 +202,10 @@ class StatusReply(_Op, frozen=True, kw_only=True, tag="status_reply"):
     release: ReleaseNumber
     sha256: Short = ""
     previous: ReleaseNumber = 0
-    labels: Annotated[list[Short], Meta(max_length=256)] = []
+    labels: Annotated[list[Short], Meta(max_length=MAX_LABELS)] = []
     shape: Dimensions = []
+    inputs: Annotated[list[Short], Meta(max_length=16)] = []
+    """Names of the model's inputs."""
     runtime: Short = ""
     fallback: Short = ""
     uptime_s: float = 0.0
@@ -280,6 +322,9 @@ def check_data(request: Request, data: bytes) -> None:
     Raises:
         WorkerError: It does not.
     """
-    wanted = 4 * math.prod(request.shape) if isinstance(request, Infer) else 0
+    wanted = 0
+    if isinstance(request, Infer):
+        parts = sum(part.bytes for part in request.inputs)
+        wanted = parts if request.inputs else 4 * math.prod(request.shape)
     if len(data) != wanted:
         raise WorkerError(BAD_REQUEST, f"{len(data)} bytes of data, not {wanted}")

@@ -28,8 +28,11 @@ BUNDLE_FORMAT = 1
 BUNDLE_FILE = "bundle.json"
 RELEASE_FILE = "release.json"
 MAX_ARTIFACT_BYTES = 256 << 20
+MAX_LABELS = 4096
 
 FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+NumberType = Annotated[str, Meta(pattern=r"^(float(16|32|64)|u?int(8|16|32|64)|bool)$")]
+"""NumPy's name of a number format that devices serve."""
 Figures = Annotated[dict[Short, float], Meta(max_length=256)]
 
 
@@ -48,9 +51,7 @@ class TensorContract(Message, frozen=True, kw_only=True):
     """
 
     name: Short
-    dtype: Annotated[
-        str, Meta(pattern=r"^(float(16|32|64)|u?int(8|16|32|64)|bool)$")
-    ] = "float32"
+    dtype: NumberType = "float32"
     shape: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(max_length=8)]
 
 
@@ -141,7 +142,7 @@ class Bundle(Message, frozen=True, kw_only=True):
     )
     outputs: Annotated[list[TensorContract], Meta(min_length=1, max_length=16)]
     answer: AnswerKind | UnsetType = UNSET
-    labels: Annotated[list[Short], Meta(max_length=256)] = []
+    labels: Annotated[list[Short], Meta(max_length=MAX_LABELS)] = []
     model: FileRef
     reference: FileRef
     golden: FileRef

@@ -111,3 +111,13 @@ def test_labels_that_changed_are_not_compared() -> None:
     other = replace(now(class_counts=(60, 0)), reference=(1, 1, 1))
 
     assert decide(other, POLICY).verdict is Verdict.PASS
+
+
+def test_without_classes_confidence_is_not_compared() -> None:
+    """A regression after a classifier has no confidence to lose, nor the reverse."""
+    values = replace(now(class_counts=(), confidence=0.0), reference=())
+    after = replace(now(), before=replace(BEFORE, class_counts=(), confidence=0.99))
+
+    assert decide(values, POLICY).verdict is Verdict.PASS
+    assert decide(after, POLICY).verdict is Verdict.PASS
+    assert decide(replace(values, now=replace(NOW, errors=10)), POLICY).code == ERRORS

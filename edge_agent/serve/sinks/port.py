@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from edge_agent.serve.protocol import Prediction
+from edge_agent.serve.protocol import OutputValues, Prediction
 from edge_agent.serve.sinks.rule import RuleBook
 from edge_agent.serve.sources.newest import Newest
 
@@ -36,6 +36,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     release: int
     at: float
     """Wall time of the prediction, seconds since 1970 UTC."""
+    outputs: dict[str, OutputValues] = {}
+    """The answer of a model that tells no classes; its ``label`` is empty."""
 
 
 @dataclass(slots=True)
@@ -121,4 +123,5 @@ def notice_of(prediction: Prediction, *, boot: str, device: str, stream: str) ->
         served_by=prediction.served_by,
         release=prediction.release,
         at=prediction.at,
+        outputs=prediction.outputs,
     )
