@@ -186,13 +186,12 @@ def _rows(model: ServedModel, request: InferRequest) -> list[Given]:
             " input as many"
         )
     arrays = {tensor.name: tensor.array() for tensor in request.inputs}
+    rows = range(max(counts)[0])
+    # With an ellipsis a row of numbers stays an array, without any axis.
     if len(arrays) == 1:
         (array,) = arrays.values()
-        return list(array)
-    return [
-        {name: array[row] for name, array in arrays.items()}
-        for row in range(max(counts)[0])
-    ]
+        return [array[row, ...] for row in rows]
+    return [{name: one[row, ...] for name, one in arrays.items()} for row in rows]
 
 
 def _unfit(text: str) -> RefusedError:
