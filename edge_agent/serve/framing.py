@@ -6,15 +6,14 @@ is read the slow way, against one deadline for all of it. Used by both ends.
 """
 
 import socket
-import struct
 import time
 
 from edge_agent.errors import WorkerError
+from edge_agent.serve.kernel_limits import leave_until, limit_receive, limit_send
 from edge_agent.serve.protocol import BAD_FRAME, LENGTH, read_length
 
 CHUNK_BYTES = 64 << 10
 LATE = "AGENT-API-003"
-_TIMEVAL = struct.Struct("@ll")
 
 
 class Frames:
@@ -33,7 +32,7 @@ class Frames:
         self._buffer = b""
         self._idle_s = 0.0
         connection.settimeout(None)
-        self._limit(socket.SO_SNDTIMEO, frame_s)
+        limit_send(connection, frame_s)
 
     def read(self, *, idle_s: float) -> bytes | None:
         """Return the next frame's body, or ``None`` at the end of the connection.
@@ -47,7 +46,7 @@ class Frames:
         """
         if not self._buffer:
             if idle_s != self._idle_s:
-                self._limit(socket.SO_RCVTIMEO, idle_s)
+                limit_receive(self._connection, idle_s)
                 self._idle_s = idle_s
             self._buffer = self._connection.recv(CHUNK_BYTES)
             if not self._buffer:
@@ -77,7 +76,7 @@ class Frames:
         deadline = time.monotonic() + self._frame_s
         try:
             while got < size:
-                self._connection.settimeout(max(deadline - time.monotonic(), 1e-3))
+                leave_until(self._connection, deadline)
                 step = self._connection.recv_into(view[got:])
                 if not step:
                     raise WorkerError(BAD_FRAME, "connection ended inside a frame")
@@ -89,10 +88,3 @@ class Frames:
         finally:
             self._connection.settimeout(None)
         self._buffer = bytes(whole)
-
-    def _limit(self, option: int, seconds: float) -> None:
-        whole = int(seconds)
-        # Zero would mean for ever.
-        rest = max(int((seconds - whole) * 1e6), 0 if whole else 1000)
-        limit = _TIMEVAL.pack(whole, rest)
-        self._connection.setsockopt(socket.SOL_SOCKET, option, limit)

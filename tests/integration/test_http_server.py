@@ -266,16 +266,18 @@ def test_a_slow_client_is_given_up(sent: bytes, status: bytes) -> None:
     serving.stop()
 
 
-def test_drops_do_not_lengthen_the_deadline() -> None:
-    """A byte now and then keeps no connection."""
+@pytest.mark.parametrize("pause_s", [0.05, 0.0001])
+def test_drops_do_not_lengthen_the_deadline(pause_s: float) -> None:
+    """A byte now and then keeps no connection, nor do bytes one after the other."""
     serving = Serving(idle_s=5, head_s=0.5, body_s=0.5)
     pause, started = threading.Event(), time.monotonic()
     with serving.connected() as raw, contextlib.suppress(OSError):
-        raw.sendall(b"GET / HTTP/1.1\r\n")
+        raw.sendall(f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\n".encode())
+        raw.sendall(f"Content-Length: {BODY_BYTES}\r\n\r\n".encode())
         while time.monotonic() < started + 20:
             raw.sendall(b"a")
-            pause.wait(0.05)
-            raw.settimeout(0.001)
+            pause.wait(pause_s)
+            raw.settimeout(0.0001)
             with contextlib.suppress(TimeoutError):
                 if b"408" in raw.recv(100):
                     break

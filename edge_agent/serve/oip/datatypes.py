@@ -40,6 +40,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
+FLOATS = frozenset(name for name, dtype in DTYPES.items() if dtype.kind == "f")
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _INT64_MAX = 2**63 - 1
 _SPACES = b" \t\r\n"
@@ -103,6 +104,22 @@ def from_json(
     if depth > 1 and array.shape != tuple(shape):
         raise _misfit(f"tensor {tensor!r} has lists of other lengths than its shape")
     return array.reshape(shape)
+
+
+def from_floats(
+    values: list[float], tensor: str, datatype: str, shape: Sequence[int]
+) -> NDArray[Any]:
+    """Return the array of a flat list of floats.
+
+    Raises:
+        RefusedError: ``AGENT-OIP-002``: they are not as many as the shape says.
+    """
+    if len(values) != math.prod(shape):
+        raise _misfit(
+            f"tensor {tensor!r}: the data is no list of {math.prod(shape)} elements"
+        )
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype_of(datatype, tensor)).reshape(shape)
 
 
 def from_binary(

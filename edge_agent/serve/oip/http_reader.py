@@ -1,7 +1,8 @@
 """Requests off one connection, each whole within a deadline and within its bounds.
 
 Bytes that came behind a request stay for the next one, so a client may send several
-without waiting (they are answered in order). Not thread-safe: one owner.
+without waiting (they are answered in order). A request that arrives in one piece costs
+one call of the kernel. Not thread-safe: one owner.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from edge_agent.serve.kernel_limits import leave_until, limit_receive, limit_send
 from edge_agent.serve.oip.http1 import END, MAX_HEAD_BYTES, Head, parse_head, too_large
 from edge_agent.serve.oip.refusal import RefusedError
 
@@ -37,6 +39,9 @@ class Reader:
         self._connection = connection
         self._deadlines = deadlines
         self._buffer = b""
+        connection.settimeout(None)
+        limit_receive(connection, deadlines.idle_s)
+        limit_send(connection, deadlines.send_s)
 
     def read_head(self) -> Head | None:
         """Return the next request's head; ``None`` at the end, or after a long wait.
@@ -47,16 +52,13 @@ class Reader:
         """
         if not self._buffer and not self._wait():
             return None
-        deadline = time.monotonic() + self._deadlines.head_s
         # A client may send an empty line after a body: old ones did.
         self._buffer = self._buffer.lstrip(b"\r\n")
-        while (end := self._buffer.find(END)) < 0:
-            if len(self._buffer) > MAX_HEAD_BYTES:
-                raise too_large(f"the head is larger than {MAX_HEAD_BYTES} bytes")
-            more = self._receive(deadline)
-            if not more:
-                return None
-            self._buffer = (self._buffer + more).lstrip(b"\r\n")
+        end = self._buffer.find(END)
+        if end < 0:
+            end = self._read_on()
+        if end < 0:
+            return None
         if end > MAX_HEAD_BYTES:
             raise too_large(f"the head is larger than {MAX_HEAD_BYTES} bytes")
         head, self._buffer = self._buffer[:end], self._buffer[end + len(END) :]
@@ -74,47 +76,56 @@ class Reader:
             body, self._buffer = self._buffer[:size], self._buffer[size:]
             return body
         if head.expects_continue and not self._buffer:
-            self._connection.settimeout(self._deadlines.send_s)
             self._connection.sendall(CONTINUE)
         deadline = time.monotonic() + self._deadlines.body_s
         whole = bytearray(size)
         got = len(self._buffer)
         whole[:got], self._buffer = self._buffer, b""
         view = memoryview(whole)
-        while got < size:
-            step = self._receive_into(view[got:], deadline)
-            if not step:
-                return None
-            got += step
+        with self._by(deadline):
+            while got < size:
+                step = self._connection.recv_into(view[got:])
+                if not step:
+                    return None
+                got += step
+                leave_until(self._connection, deadline)
         return whole
 
     def _wait(self) -> bool:
-        self._connection.settimeout(self._deadlines.idle_s)
         try:
             self._buffer = self._connection.recv(CHUNK_BYTES)
-        except TimeoutError:
+        except BlockingIOError:
             return False
         return bool(self._buffer)
 
-    def _receive(self, deadline: float) -> bytes:
-        self._set_timeout(deadline)
-        try:
-            return self._connection.recv(CHUNK_BYTES)
-        except TimeoutError as error:
-            raise _too_slow() from error
+    def _read_on(self) -> int:
+        """Read until the head is whole; return its length, -1 at the end."""
+        deadline = time.monotonic() + self._deadlines.head_s
+        with self._by(deadline):
+            while (end := self._buffer.find(END)) < 0:
+                if len(self._buffer) > MAX_HEAD_BYTES:
+                    return len(self._buffer)
+                more = self._connection.recv(CHUNK_BYTES)
+                if not more:
+                    return -1
+                self._buffer = (self._buffer + more).lstrip(b"\r\n")
+                leave_until(self._connection, deadline)
+        return end
 
-    def _receive_into(self, view: memoryview, deadline: float) -> int:
-        self._set_timeout(deadline)
+    @contextlib.contextmanager
+    def _by(self, deadline: float) -> Iterator[None]:
+        """Read in pieces: what waits beyond the deadline is refused."""
         try:
-            return self._connection.recv_into(view)
+            leave_until(self._connection, deadline)
+            yield
         except TimeoutError as error:
-            raise _too_slow() from error
-
-    def _set_timeout(self, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise _too_slow()
-        self._connection.settimeout(left)
+            raise RefusedError(
+                HTTPStatus.REQUEST_TIMEOUT,
+                "AGENT-HTTP-006",
+                "the request did not arrive in time",
+            ) from error
+        finally:
+            self._connection.settimeout(None)
 
 
 class BodyBudget:
@@ -155,11 +166,3 @@ class BodyBudget:
         finally:
             with self._lock:
                 self._left += size
-
-
-def _too_slow() -> RefusedError:
-    return RefusedError(
-        HTTPStatus.REQUEST_TIMEOUT,
-        "AGENT-HTTP-006",
-        "the request did not arrive in time",
-    )

@@ -131,7 +131,6 @@ class HttpServer:
         with_body: bool = True,
     ) -> None:
         self._ports.count(response.status)
-        connection.settimeout(self._rules.deadlines.send_s)
         connection.sendall(render(response, keep_alive=keep_alive, with_body=with_body))
 
     def _refuse(self, connection: socket.socket) -> None:
@@ -142,6 +141,7 @@ class HttpServer:
             cure="close one, or send several requests over one",
             headers=(("Retry-After", "1"),),
         )
+        connection.settimeout(self._rules.deadlines.send_s)
         self._send(connection, refused(error), keep_alive=False)
 
 

@@ -1,6 +1,7 @@
 """The protocol's JSON messages. Every field has a bound; unknown ones are ignored.
 
-``data`` of a tensor stays undecoded text until shape and datatype are known.
+``data`` of a tensor stays undecoded text until shape and datatype are known; but of a
+small request with flat lists of floats, which is the common one, it is read at once.
 """
 
 from typing import Annotated, Any
@@ -39,6 +40,12 @@ class InputHeader(Message, frozen=True, kw_only=True):
     data: msgspec.Raw | UnsetType = UNSET
 
 
+class FlatInput(InputHeader, frozen=True, kw_only=True):
+    """The same where the data is a flat list of floats, read at once."""
+
+    data: list[float] | UnsetType = UNSET  # type: ignore[assignment]
+
+
 class OutputHeader(Message, frozen=True, kw_only=True):
     """One output that a request asks for."""
 
@@ -53,6 +60,14 @@ class RequestHeader(Message, frozen=True, kw_only=True):
     parameters: Parameters = {}
     inputs: Annotated[list[InputHeader], Meta(min_length=1, max_length=MAX_TENSORS)]
     outputs: Annotated[list[OutputHeader], Meta(max_length=MAX_TENSORS)] = []
+
+
+class FlatRequest(RequestHeader, frozen=True, kw_only=True):
+    """A request all of whose data are flat lists of floats."""
+
+    inputs: Annotated[  # type: ignore[assignment]
+        list[FlatInput], Meta(min_length=1, max_length=MAX_TENSORS)
+    ]
 
 
 class Answered(Message, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,11 +12,22 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from edge_agent.serve.oip.datatypes import MAX_ELEMENTS, from_binary, from_json
-from edge_agent.serve.oip.messages import InputHeader, OutputHeader, RequestHeader
+from edge_agent.serve.oip.datatypes import (
+    FLOATS,
+    MAX_ELEMENTS,
+    from_binary,
+    from_floats,
+    from_json,
+)
+from edge_agent.serve.oip.messages import (
+    FlatRequest,
+    InputHeader,
+    OutputHeader,
+    RequestHeader,
+)
 from edge_agent.serve.oip.refusal import RefusedError
 from edge_agent.wire.errors import UNREADABLE
 
@@ -28,17 +39,21 @@ BINARY_SIZE, BINARY, BINARY_OUTPUT = (
 CLASSIFICATION = "classification"
 MAX_CLASSES = 1024
 
+FLAT_BYTES = 1 << 20
+"""Up to this size of a request a list cannot grow too large in memory."""
+
 _decoder = msgspec.json.Decoder(RequestHeader)
+_flat_decoder = msgspec.json.Decoder(FlatRequest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentTensor:
-    """An input as it came: JSON text, or bytes where ``binary``."""
+    """An input as it came: JSON text or a list, or bytes where ``binary``."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: bytes | memoryview
+    data: bytes | memoryview | list[float]
     binary: bool
 
     def array(self) -> NDArray[Any]:
@@ -47,8 +62,11 @@ class SentTensor:
         Raises:
             RefusedError: Data, datatype and shape do not fit each other.
         """
+        data = self.data
+        if isinstance(data, list):
+            return from_floats(data, self.name, self.datatype, self.shape)
         read = from_binary if self.binary else from_json
-        return read(self.data, self.name, self.datatype, self.shape)
+        return read(data, self.name, self.datatype, self.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +102,11 @@ def read_request(body: bytes | bytearray, header_length: int | None) -> InferReq
     length = len(body) if header_length is None else header_length
     if length > len(body):
         raise bad_request(f"{length} bytes of JSON are announced, {len(body)} came")
-    try:
-        # A view: tensors of it are views too, so nothing is copied.
-        header = _decoder.decode(memoryview(body)[:length])
-    except UNREADABLE as error:
-        raise bad_request(f"not a valid inference request: {error}") from error
+    # A view: tensors of it are views too, so nothing is copied.
+    text = memoryview(body)[:length]
+    header = _read_flat(text) if header_length is None else None
+    if header is None:
+        header = _read_header(text)
     binary_output = _flag(header.parameters.get(BINARY_OUTPUT), BINARY_OUTPUT)
     return InferRequest(
         id=header.id,
@@ -96,6 +114,26 @@ def read_request(body: bytes | bytearray, header_length: int | None) -> InferReq
         outputs=tuple(_wanted(output, binary_output) for output in header.outputs),
         binary_output=binary_output,
     )
+
+
+def _read_header(text: memoryview) -> RequestHeader:
+    try:
+        return _decoder.decode(text)
+    except UNREADABLE as error:
+        raise bad_request(f"not a valid inference request: {error}") from error
+
+
+def _read_flat(text: memoryview) -> RequestHeader | None:
+    """Return a request of flat lists of floats; ``None`` where it is not one."""
+    if len(text) > FLAT_BYTES:
+        return None
+    try:
+        header = _flat_decoder.decode(text)
+    except UNREADABLE:
+        return None
+    # Integers would lose digits as floats.
+    fits = all(one.datatype in FLOATS for one in header.inputs)
+    return header if fits else None
 
 
 def bad_request(text: str) -> RefusedError:
@@ -133,7 +171,7 @@ def _inputs(headers: list[InputHeader], tail: memoryview) -> tuple[SentTensor, .
         check_size(header.name, shape)
         size = header.parameters.get(BINARY_SIZE)
         binary = size is not None
-        data = b"" if header.data is UNSET else memoryview(header.data)
+        data = _data(header)
         if binary:
             length = _size(size, header.name)
             if header.data is not UNSET or length > len(tail) - used:
@@ -158,6 +196,13 @@ def _inputs(headers: list[InputHeader], tail: memoryview) -> tuple[SentTensor, .
     if used != len(tail):
         raise bad_request(f"{len(tail) - used} bytes after the last input")
     return tuple(tensors)
+
+
+def _data(header: InputHeader) -> bytes | memoryview | list[float]:
+    data: msgspec.Raw | list[float] | UnsetType = header.data
+    if data is UNSET:
+        return b""
+    return data if isinstance(data, list) else memoryview(data)
 
 
 def _wanted(header: OutputHeader, binary_output: bool) -> WantedOutput:  # noqa: FBT001
