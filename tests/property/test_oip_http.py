@@ -1,5 +1,6 @@
 """Whatever is sent to a real worker's HTTP API, it never fails and never ends."""
 
+import copy
 import json
 import socket
 from collections.abc import Iterator
@@ -67,7 +68,8 @@ def _put(document: object, place: tuple[Any, ...], value: object) -> None:
         elif isinstance(document, list) and step in range(len(document)):
             document = document[step]
     if isinstance(document, dict):
-        document[place[-1]] = value
+        # A copy: what is put into it next must not change what is drawn later.
+        document[place[-1]] = copy.deepcopy(value)
 
 
 @st.composite
