@@ -3,6 +3,7 @@
 Whatever is wrong with a patch, the release is activated all the same.
 """
 
+import logging
 import lzma
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from edge_agent.update.patching import (
     PatchingInterruptedError,
     stream_patched,
 )
+from edge_agent.update.runner import UPDATE_WAITING
 from edge_agent.wire.manifest import FileRef
 from tests.fakes.delta_device import DeltaDevice
 from tests.fakes.tuf_repository import sha256_of
@@ -169,13 +171,36 @@ def test_a_bad_patch_costs_the_patch_and_nothing_else(
     expect_fallback(device)
 
 
-def test_a_patch_to_something_else_is_found_out(device: DeltaDevice) -> None:
-    """What it makes is hashed, whoever signed the patch."""
+def test_a_patch_to_something_else_is_found_out(
+    device: DeltaDevice, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it makes is hashed, whoever signed the patch, and not taken for a part."""
+    caplog.set_level(logging.INFO)
     other = bytearray(device.target)
     other[1000] ^= 1
     device.sign_patch(build_patch(device.base, bytes(other)).data)
 
     expect_fallback(device)
+
+    assert UPDATE_WAITING not in caplog.text
+
+
+def test_a_patch_that_failed_is_not_tried_again(device: DeltaDevice) -> None:
+    """The whole file is late: that is no reason to fetch the patch twice."""
+    patch = build_patch(device.base, device.target).data[:-1]
+    device.sign_patch(patch)
+    model = sha256_of(device.target)
+    del device.artifacts[model]
+
+    def come(asked: str) -> None:
+        if asked == model and device.fetched.count(model) > 1:
+            device.artifacts[model] = device.target
+
+    device.on_ask = come
+
+    expect_fallback(device)
+
+    assert device.fetched.count(sha256_of(patch)) == 1
 
 
 def test_a_damaged_base_is_found_out(device: DeltaDevice) -> None:

@@ -96,15 +96,21 @@ def test_no_patch_where_it_saves_too_little(
 def test_only_the_newest_live_releases_get_a_patch(
     releases: ReleaseService, tmp_path: Path
 ) -> None:
-    """Their number is bounded, and the same bytes need none."""
-    names = ["first.int8", "head.int8", "bn_head.int8", "full.int8", "first.int8"]
-    publish(releases, tmp_path, *names, "anew.int8")
+    """What no device runs any more, and is not among the newest, gets none."""
+    names = ["first.int8", "head.int8", "bn_head.int8", "full.int8", "anew.int8"]
+    publish(releases, tmp_path, *names)
 
-    bases = [d.base_release for d in releases.deltas(6) if d.base_release]
+    bases = [d.base_release for d in releases.deltas(5) if d.base_release]
 
+    assert bases == [4, 3, 2]
     assert len(bases) <= MAX_BASES
-    assert bases[0] == 5
-    assert 1 not in [d.base_release for d in releases.deltas(5)]
+
+
+def test_the_same_bytes_need_no_patch(releases: ReleaseService, tmp_path: Path) -> None:
+    """A device that has them fetches nothing at all."""
+    publish(releases, tmp_path, "first.int8", "first.int8")
+
+    assert [d.base_release for d in releases.deltas(2)] == [0]
 
 
 def test_publishing_again_builds_what_is_lost(

@@ -9,6 +9,7 @@ import pytest
 
 from edge_agent.delta.apply import apply_patch
 from edge_agent.delta.build import build_packed, build_patch
+from edge_agent.delta.match import Matcher
 from edge_agent.delta.patch import (
     HEADER,
     LZMA2,
@@ -98,6 +99,19 @@ def test_a_moved_file_is_matched() -> None:
     assert built.way == "matching"
     assert len(built.data) < 400
     assert built.base == hashlib.sha256(noise).hexdigest()
+
+
+def test_a_run_goes_on_where_it_was() -> None:
+    """Bytes that are everywhere, such as zeros, are taken from beside the last run."""
+    rng = np.random.default_rng(9)
+    first, change, last = rng.bytes(500), rng.bytes(3_000), rng.bytes(500)
+    base = first + bytes(4_800) + last
+    target = first + bytes(900) + change + bytes(900) + last
+
+    runs = list(Matcher(base).runs(target, 0, len(target)))
+
+    assert [run.ahead for run in runs] == [0, 0]
+    assert runs[1].end == len(target)
 
 
 def test_files_with_nothing_in_common_are_packed() -> None:
