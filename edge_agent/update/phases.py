@@ -7,7 +7,9 @@ A failure with a known cause is a value with a stable code, never an exception.
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import UNSET
@@ -27,6 +29,7 @@ from edge_agent.update.machine import Happened
 from edge_agent.update.metadata import Trust
 from edge_agent.update.outcomes import OK, Again, Outcome
 from edge_agent.update.probation import Evidence, Verdict, decide
+from edge_agent.update.selftest import Verdict as SelfTestVerdict
 from edge_agent.update.selftest import spawn_self_test
 from edge_agent.update.shadow import ShadowState
 from edge_agent.update.shadow import decide as decide_shadow
@@ -96,13 +99,29 @@ class Worker(Protocol):
         ...
 
 
+class SelfTest(Protocol):
+    """Tries a release in a process that nobody depends on."""
+
+    def __call__(
+        self, state_dir: Path, release: int, *, interrupted: Callable[[], bool]
+    ) -> SelfTestVerdict | None:
+        """Return its verdict, or ``None``: it was interrupted."""
+        ...
+
+
 class Phases:
     """Carries out phases for one device."""
 
     def __init__(
-        self, store: ArtifactStore, trust: Trust, worker: Worker, ways: Ways
+        self,
+        store: ArtifactStore,
+        trust: Trust,
+        worker: Worker,
+        ways: Ways,
+        self_test: SelfTest = spawn_self_test,
     ) -> None:
         """Wire it up; ``ways`` also tells long work to come to an end."""
+        self._spawn_self_test = self_test
         self._ways = ways
         self._delta = DeltaWay(store, trust, ways)
         self._full_told = 0
@@ -192,7 +211,7 @@ class Phases:
         return OK
 
     def _self_test(self, state: Slots) -> Outcome:
-        verdict = spawn_self_test(
+        verdict = self._spawn_self_test(
             self._store.state_dir, state.candidate, interrupted=self._ways.interrupted
         )
         if verdict is None:

@@ -83,6 +83,11 @@ class UpdateRunner:
         """The journalled state."""
         return self._state
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to do, the work of a phase at rest included."""
+        return self._pending is None
+
     def recover(self) -> None:
         """Go on where the journal ends; called once, before the first tick.
 

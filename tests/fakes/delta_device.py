@@ -19,8 +19,8 @@ from edge_agent.wire.manifest import delta_target
 from edge_agent.wire.records import UpdateRecord
 from edge_agent.wire.topics import Lane
 from tests.fakes.agent_hub import artifact_server, wait_for
-from tests.fakes.crashing_agent import BOOT, SlotWorker
 from tests.fakes.releases import NAME, MadeRelease, assign, make_release, model_of
+from tests.fakes.slot_worker import BOOT, SlotWorker
 from tests.fakes.tuf_repository import TufRepository, sha256_of
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"

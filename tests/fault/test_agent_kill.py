@@ -1,115 +1,255 @@
-"""kill -9 around every write of the journal: some verified model is always there."""
+"""kill -9 at every effect of an activation: some verified model is always there.
 
+A dry life counts the points (writes, syncs, renames, removals, reloads, reports); then
+for each of them a device is killed there, judged, started again, and judged again. What
+the hub will hear must be the truth, once.
+"""
+
+import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from edge_agent.config import OutboxConfig
 from edge_agent.store.artifacts import ArtifactStore
-from edge_agent.store.outbox import Outbox
-from edge_agent.store.slots import Slots, SlotStore
-from edge_agent.wire.batch import decode_record
-from edge_agent.wire.codec import encode
-from edge_agent.wire.records import UpdateRecord
-from edge_agent.wire.topics import Lane
+from edge_agent.store.factory import read_factory
 from tests.fakes.agent_hub import artifact_server
-from tests.fakes.crashing_agent import BOOT
-from tests.fakes.releases import MadeRelease, assign, make_release
-from tests.fakes.tuf_repository import TufRepository
+from tests.killpoints.bench import (
+    BAD_GOLDEN,
+    FIRST_BOOT,
+    GOOD,
+    NEWER,
+    NEXT_BOOT,
+    Hub,
+    Lives,
+    build_killer,
+    copy_of,
+    ends_of,
+    fault_after_kill,
+    order,
+    slots_of,
+)
+from tests.killpoints.device import Trouble
 
-ROOT = Path(__file__).parents[2]
-WRITES = 8
-"""Transitions of an activation, from the assignment to its end."""
+WORKERS = 2
+KILLED = -signal.SIGKILL
+pytestmark = pytest.mark.timeout(600)
 
 
-class Device:
-    """A folder with an active release 1, and release 2 assigned."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way through the phases, and where it must end.
 
-    def __init__(self, home: Path) -> None:
-        """Make it; :meth:`run` runs the program in it."""
-        (home / "state").mkdir(parents=True)
-        self.home = home
-        self.repository = TufRepository()
-        self.releases = [make_release(self.repository, n) for n in (1, 2)]
-        (home / "root.json").write_bytes(self.repository.root_versions[0])
-        (home / "bundle.json").write_bytes(encode(self.repository.bundle()))
+    It starts at the beginning of the phase ``start`` ("": before the assignment), on a
+    device that runs release 1, or with ``factory`` on one that has no release.
+    """
 
-    @property
-    def artifacts(self) -> dict[str, bytes]:
-        """Every artifact by digest."""
-        return self.releases[0].artifacts | self.releases[1].artifacts
+    release: int
+    trouble: Trouble = field(default_factory=Trouble)
+    shadow: bool = True
+    factory: bool = False
+    start: str = "SELF_TEST"
+    ends: list[tuple[int, str]]
+    active: int
+    quarantined: tuple[int, ...] = ()
 
-    def expect(self, made: MadeRelease, url: str) -> None:
-        """Write the assignment of a release."""
-        envelope = self.repository.assign(assign(made, "d1", made.number, url))
-        (self.home / f"{made.number}.envelope").write_bytes(encode(envelope))
 
-    def run(self, release: int, write: int = 0, when: str = "after") -> int:
-        """Run the program; return its exit status."""
-        words = [str(self.home), str(release), str(release), str(write), when]
-        return subprocess.run(
-            [sys.executable, "-m", "tests.fakes.crashing_agent", *words],
-            cwd=ROOT,
-            timeout=60,
-            check=False,
-        ).returncode
+WAYS = {
+    "commit": Way(release=GOOD, start="", ends=[(GOOD, "committed")], active=GOOD),
+    "self-test fails": Way(
+        release=BAD_GOLDEN,
+        ends=[(BAD_GOLDEN, "failed")],
+        active=1,
+        quarantined=(BAD_GOLDEN,),
+    ),
+    "shadow fails": Way(
+        release=GOOD,
+        trouble=Trouble(disagrees=True),
+        ends=[(GOOD, "failed")],
+        active=1,
+        quarantined=(GOOD,),
+    ),
+    "crash loop in shadow": Way(
+        release=GOOD,
+        trouble=Trouble(crash_in="SHADOW"),
+        ends=[(GOOD, "failed")],
+        active=1,
+        quarantined=(GOOD,),
+    ),
+    "probation fails": Way(
+        release=GOOD,
+        trouble=Trouble(errs=True),
+        shadow=False,
+        ends=[(GOOD, "rolled_back")],
+        active=1,
+        quarantined=(GOOD,),
+    ),
+    "crash loop in probation": Way(
+        release=GOOD,
+        trouble=Trouble(crash_in="PROBATION"),
+        shadow=False,
+        ends=[(GOOD, "rolled_back")],
+        active=1,
+        quarantined=(GOOD,),
+    ),
+    "superseded": Way(
+        release=GOOD,
+        trouble=Trouble(newer_in="SHADOW", newer=NEWER),
+        ends=[(NEWER, "committed")],
+        active=NEWER,
+    ),
+    "back to the factory model": Way(
+        release=GOOD,
+        trouble=Trouble(errs=True),
+        factory=True,
+        ends=[(GOOD, "rolled_back")],
+        active=0,
+        quarantined=(GOOD,),
+    ),
+}
 
-    def slots(self) -> Slots:
-        """Read the slot row."""
-        store = SlotStore(self.home / "state" / "agent.db")
-        try:
-            return store.read()
-        finally:
-            store.close()
 
-    def outcomes(self) -> list[tuple[int, str]]:
-        """Return the ends of activations in the outbox."""
-        outbox = Outbox(self.home / "state" / "agent.db", BOOT, OutboxConfig())
-        rows = outbox.read(BOOT, Lane.STATE, 0, max_records=999, max_bytes=1 << 30)
-        outbox.close()
-        records = [decode_record(body) for _, body in rows]
-        return [
-            (r.release, r.outcome)
-            for r in records
-            if isinstance(r, UpdateRecord) and r.outcome
+class Field:
+    """A hub with its artifacts, and processes that fork devices."""
+
+    def __init__(self, folder: Path, url: str, hub: Hub, lives: list[Lives]) -> None:
+        """Use what runs."""
+        self.folder = folder
+        self.url = url
+        self.hub = hub
+        self.lives = lives
+
+    def device(self, name: str, way: Way) -> Path:
+        """Bring a device to the beginning of a way."""
+        home = self.hub.new_device(
+            name, self.url, shadow=way.shadow, factory=way.factory
+        )
+        if not way.factory:
+            life = self.lives[0].live(order(home, 1, FIRST_BOOT))
+            assert (life.status, life.loaded) == (0, 1)
+        _leave_behind(home)
+        if way.start:
+            stop = Trouble(stop_in=way.start)
+            life = self.lives[0].live(
+                order(home, way.release, FIRST_BOOT, trouble=stop)
+            )
+            assert life.status == 0
+            assert slots_of(home).phase == way.start
+        return home
+
+
+def _leave_behind(home: Path) -> None:
+    """Leave what earlier attempts would: a release, and part of a file."""
+    state = home / "state"
+    (state / "releases").mkdir(exist_ok=True)
+    (state / "releases" / "9.json").write_bytes(b"{")
+    (state / "artifacts").mkdir(exist_ok=True)
+    (state / "artifacts" / ("9" * 64)).write_bytes(b"old")
+    (state / "artifacts" / ("8" * 64 + ".part")).write_bytes(b"half")
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    """Return a hub and two processes that fork devices."""
+    folder = tmp_path_factory.mktemp("kill")
+    library = build_killer(folder)
+    hub = Hub(folder)
+    lives = [Lives(library) for _ in range(WORKERS)]
+    try:
+        with artifact_server(hub.artifacts) as (url, _):
+            yield Field(folder, url, hub, lives)
+    finally:
+        for one in lives:
+            one.close()
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_killed_at_every_effect(ground: Field, name: str) -> None:
+    """Wherever it dies, a device can answer, ends where it must, and says so once."""
+    way = WAYS[name]
+    home = ground.device(name.replace(" ", "-"), way)
+    dry = ground.lives[0].live(
+        order(copy_of(home, f"{home.name}-dry"), way.release, trouble=way.trouble)
+    )
+    assert _end_fault(home.with_name(f"{home.name}-dry"), way) == ""
+    # The start of the agent, with its metadata, is the same on every way.
+    places = range(dry.first * bool(way.start) + 1, dry.points + 1)
+    assert len(places) >= 8
+
+    def share(worker: int) -> list[str]:
+        faults = [
+            (at, _kill_and_recover(ground.lives[worker], home, way, at))
+            for at in places[worker::WORKERS]
         ]
+        return [f"point {at}: {fault}" for at, fault in faults if fault]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        faults = [fault for found in pool.map(share, range(WORKERS)) for fault in found]
+
+    assert faults == []
 
 
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    """Return a new device."""
-    return Device(tmp_path / "device")
+@pytest.mark.parametrize("stride", [1, 5, 11])
+def test_killed_again_and_again(ground: Field, stride: int) -> None:
+    """A device that goes down each time, a little later, still comes to a true end."""
+    way = WAYS["commit"]
+    home = ground.device(f"again-{stride}", way)
+    lives, at = 0, stride
+    while (life := ground.lives[0].live(order(home, GOOD, at=at))).status == KILLED:
+        assert fault_after_kill(home, may_run=(1, GOOD)) == ""
+        lives, at = lives + 1, at + stride
+        assert lives < 200
 
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("bad", [False, True], ids=["good", "bad"])
-def test_kill_at_every_write(device: Device, when: str, *, bad: bool) -> None:
-    """Killed around each write and started again, the device ends where it should."""
-    with artifact_server(device.artifacts) as (url, _):
-        for made in device.releases:
-            device.expect(made, url)
-        if bad:
-            (device.home / "bad").touch()
-        assert device.run(1) == 0
-        for write in range(1, WRITES + 1):
-            status = device.run(2, write, when)
-            if status == 0:
-                break
-            assert status == -signal.SIGKILL
-            slots = device.slots()
-            assert slots.active in {1, 2}
-            store = ArtifactStore(device.home / "state")
-            assert store.load_release(slots.active).release.release == slots.active
-        assert device.run(2) == 0
-
-    slots = device.slots()
+    assert life.status == 0
+    slots, ends = slots_of(home), ends_of(home)
     assert slots.phase == "IDLE"
-    if bad:
-        assert (slots.active, slots.quarantined) == (1, (2,))
-        assert device.outcomes() == [(1, "committed"), (2, "rolled_back")]
+    assert slots.attempts <= 2
+    assert ends[0] == (1, "committed")
+    ((release, outcome),) = ends[1:]
+    assert release == GOOD
+    assert (outcome == "committed") == (slots.active == GOOD)
+    assert (outcome == "committed") != (GOOD in slots.quarantined)
+    assert life.loaded == slots.active
+
+
+def _kill_and_recover(lives: Lives, home: Path, way: Way, at: int) -> str:
+    """Kill a device at a point and start it again; return what is wrong, or ""."""
+    copy = copy_of(home, f"{home.name}-{at}")
+    try:
+        killed = lives.live(order(copy, way.release, at=at, trouble=way.trouble))
+        if killed.status != KILLED:
+            return f"it was not killed, but ended with {killed.status}"
+        may_run = (0, GOOD) if way.factory else (1, GOOD, NEWER)
+        if fault := fault_after_kill(copy, may_run=may_run):
+            return f"after the kill: {fault}"
+        again = lives.live(order(copy, way.release, NEXT_BOOT, trouble=way.trouble))
+        if again.status:
+            return f"started again, it ended with {again.status}"
+        if again.loaded != way.active or not again.sha256:
+            return f"release {again.loaded} answers in the end"
+        return _end_fault(copy, way)
+    finally:
+        shutil.rmtree(copy)
+
+
+def _end_fault(home: Path, way: Way) -> str:
+    """Return what is wrong with a device that came to its end, or ""."""
+    slots, ends = slots_of(home), ends_of(home)
+    wanted = way.ends if way.factory else [(1, "committed"), *way.ends]
+    if ends != wanted:
+        return f"the hub hears {ends}"
+    if (slots.phase, slots.active) != ("IDLE", way.active):
+        return f"it rests in {slots.phase} with release {slots.active}"
+    if slots.quarantined != way.quarantined:
+        return f"quarantined: {slots.quarantined}"
+    if way.factory:
+        read_factory(home / "factory")
     else:
-        assert (slots.active, slots.previous) == (2, 1)
-        assert device.outcomes() == [(1, "committed"), (2, "committed")]
+        ArtifactStore(home / "state").load_release(slots.active)
+    left = {path.name for path in (home / "state" / "artifacts").iterdir()}
+    if way.ends[-1][1] == "committed" and left & {"9" * 64, "8" * 64 + ".part"}:
+        return "what was left behind is still there"
+    return ""
