@@ -25,6 +25,7 @@ from edge_agent.store.disk import write_durably
 from edge_agent.store.outbox import insert_records
 from edge_agent.wire.control import Assignment
 from edge_agent.wire.records import AnyRecord
+from edge_agent.wire.types import prepare
 
 BACKUP_FILE = "slots.json"
 _ROW = 1
@@ -69,6 +70,9 @@ class Slots:
     outcome: str = ""
     code: str = ""
     detail: str = ""
+
+
+prepare(Slots)
 
 
 class SlotStore:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from edge_agent.wire.errors import UNREADABLE, WireError
-from edge_agent.wire.types import Count, Message, Sha256, Text
+from edge_agent.wire.types import Count, Message, Sha256, Text, prepare
 from edge_agent.wire.version import PROTOCOL_VERSION
 
 BLOCK_BYTES = 64 << 10
@@ -76,3 +76,6 @@ def decode_block(payload: bytes) -> tuple[BlockHeader, bytes]:
     if len(data) != whole or zlib.crc32(data) != header.crc32:
         raise WireError("WIRE-BLOCK-004", "the bytes of a block are damaged")
     return header, data
+
+
+prepare(BlockRequest)

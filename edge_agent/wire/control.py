@@ -23,6 +23,7 @@ from edge_agent.wire.types import (
     Seq,
     Short,
     Text,
+    prepare,
 )
 from edge_agent.wire.version import PROTOCOL_VERSION
 
@@ -180,3 +181,6 @@ class TufBundle(Message, frozen=True, kw_only=True):
     files: Annotated[
         dict[Short, Annotated[str, Meta(max_length=1 << 18)]], Meta(max_length=256)
     ]
+
+
+prepare(Presence, Reported, Assignment, Command, Ack, TufBundle)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edge_agent.wire.types import DeviceId, Message, Text
+from edge_agent.wire.types import DeviceId, Message, Text, prepare
 
 MAX_BODY_BYTES = 16 << 10
 JOIN_FORMAT = 1
@@ -74,3 +74,6 @@ class JoinFile(Message, frozen=True, kw_only=True):
     hub: Url = ""
     token: Annotated[str, Meta(max_length=256)] = ""
     ca: Annotated[str, Meta(max_length=8192)] = ""
+
+
+prepare(EnrolRequest, RenewRequest, EnrolReply, EnrolRefusal, JoinFile)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edge_agent.wire.types import Message
+from edge_agent.wire.types import Message, prepare
 
 MAX_PAYLOAD_BYTES = 16_384
 
@@ -54,3 +54,6 @@ def is_authentic(purpose: Purpose, envelope: Envelope, verify: Verify) -> bool:
     """Tell whether an envelope was signed for this purpose by a key that may."""
     data = signed_bytes(purpose, envelope.payload)
     return verify(envelope.keyid, data, envelope.sig)
+
+
+prepare(Envelope)

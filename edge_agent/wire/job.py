@@ -18,6 +18,7 @@ from edge_agent.wire.types import (
     Short,
     Strict,
     Text,
+    prepare,
 )
 
 JOB_FILE = "job.json"
@@ -56,3 +57,6 @@ class Progress(Strict, frozen=True, kw_only=True):
     stage: Short
     done: Ratio
     text: Text = ""
+
+
+prepare(Job, Progress)

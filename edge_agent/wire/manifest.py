@@ -22,6 +22,7 @@ from edge_agent.wire.types import (
     Sha256,
     Short,
     Text,
+    prepare,
 )
 
 BUNDLE_FORMAT = 1
@@ -218,3 +219,6 @@ def delta_target(name: str, release: int, base_sha256: str) -> str:
 def file_target(name: str, release: int, file: FileRef) -> str:
     """Path of one of a release's files among the TUF targets."""
     return f"models/{name}/{release}/{file.name}"
+
+
+prepare(Bundle, Release)

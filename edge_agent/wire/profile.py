@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edge_agent.wire.types import Count, Counts, Message, Name, Short
+from edge_agent.wire.types import Count, Counts, Message, Name, Short, prepare
 
 PROFILE_FORMAT = 1
 MAX_CHANNELS = 256
@@ -95,3 +95,6 @@ class ReferenceProfile(Message, frozen=True, kw_only=True):
     model: Name
     channels: Annotated[list[Channel], Meta(max_length=MAX_CHANNELS)]
     data: ProfileData
+
+
+prepare(ReferenceProfile)

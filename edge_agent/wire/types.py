@@ -7,6 +7,7 @@ something large from something small.
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.json import Decoder
 
 from edge_agent.wire.topics import DEVICE_ID_PATTERN
 
@@ -28,6 +29,17 @@ Ratio = Annotated[float, Meta(ge=0, le=1)]
 Labels = Annotated[dict[Short, Short], Meta(max_length=32)]
 Counts = Annotated[list[Count], Meta(max_length=256)]
 Floats = Annotated[list[float], Meta(max_length=4096)]
+
+
+def prepare(*kinds: object) -> None:
+    """Let msgspec build now what it needs to decode these types.
+
+    It builds that at a type's first use, and two threads that use one for the first
+    time at once crash the process (msgspec 0.22). A module that defines what several
+    threads decode calls this as it is imported.
+    """
+    for kind in kinds:
+        Decoder(kind)
 
 
 class Message(Struct, frozen=True, kw_only=True, gc=False):

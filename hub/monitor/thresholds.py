@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from edge_agent.wire.profile import MAX_CHANNELS
-from edge_agent.wire.types import Count, Message, Ratio, Text
+from edge_agent.wire.types import Count, Message, Ratio, Text, prepare
 
 EFFECT_MIN = 0.2
 """PSI below which a shift is too small to matter, however sure it is."""
@@ -30,3 +30,6 @@ class Thresholds(Message, frozen=True, kw_only=True):
     groups: Count = 0
     shrunk: Ratio = 1.0
     target: Text = ""
+
+
+prepare(Thresholds)

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import Connection, Row, func, insert, select, update
 
+from edge_agent.wire.types import prepare
 from hub.rollout.plan import Plan
 from hub.rollout.states import BACKWARD, CLOSED, State
 from hub.storage.tables import ROLLOUT_DEVICES, ROLLOUT_EVENTS, ROLLOUTS
+
+prepare(Plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """Golden vectors: what was once sent is read the same for ever."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -77,6 +79,18 @@ def test_a_batch_reads_as_it_did(path: Path) -> None:
     record = batch.decode_record(path.with_suffix(".json").read_bytes())
 
     assert decoded.rows == [(7, record), (8, record)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_threads_may_decode_a_message_first_at_once(seed: int) -> None:
+    """What a library builds at a type's first use is built when it is imported."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fakes.first_use", str(seed)],
+        cwd=ROOT,
+        check=False,
+    )
+
+    assert done.returncode == 0
 
 
 def test_every_message_of_the_protocol_has_a_vector() -> None:

@@ -5,6 +5,7 @@ with the counting library preloaded; its path is the only argument.
 """
 
 import ctypes
+import faulthandler
 import os
 import select
 import sys
@@ -41,6 +42,7 @@ def _run(order: Order, points: Points) -> Life:
     child = os.fork()
     if not child:
         os.close(out)
+        faulthandler.enable()
         try:
             os.write(into, msgspec.json.encode(live(order, points)))
             os._exit(0)

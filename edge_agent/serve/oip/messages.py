@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from edge_agent.serve.oip.datatypes import MAX_ELEMENTS, MAX_RANK
-from edge_agent.wire.types import Message, SampleId, Short
+from edge_agent.wire.types import Message, SampleId, Short, prepare
 
 MAX_TENSORS = 64
 MAX_NAME = 128
@@ -142,3 +142,6 @@ class Refused(Message, frozen=True, kw_only=True):
     """The body of every answer that is not 200."""
 
     error: str
+
+
+prepare(IndexRequest, FeedbackRequest)
