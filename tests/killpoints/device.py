@@ -43,7 +43,7 @@ from edge_agent.worker_api import Facts, WorkerApi
 from tests.fakes.releases import samples
 
 DEVICE = "d1"
-ENOUGH = 60
+ENOUGH = 25
 """Predictions for each look at the figures."""
 
 
@@ -76,11 +76,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 class Life(msgspec.Struct, frozen=True, kw_only=True):
     """How a life ended: exit status (below 0: by a signal), and what was loaded.
 
-    ``first`` is how many points there were before the assignment, ``points`` in all.
+    ``first`` is how many points there were before the assignment, ``newer`` before the
+    one that supersedes it (0: none), ``points`` in all.
     """
 
     status: int
     first: int = 0
+    newer: int = 0
     points: int = 0
     loaded: int = 0
     sha256: str = ""
@@ -221,7 +223,7 @@ class Device:
         state = home / "state"
         self._home = home
         self._clock = VirtualClock()
-        self.first = 0
+        self.first = self.newer = 0
         self._worker = InnerWorker(state, order.boot, order.trouble, points)
         trust = Trust(state / "tuf", (home / "root.json").read_bytes())
         phases = Phases(
@@ -254,6 +256,7 @@ class Device:
             if phase == trouble.stop_in:
                 break
             if phase == trouble.newer_in:
+                self.newer = self.newer or self._points.count()
                 last = trouble.newer
                 self._assign(last)
             if phase == trouble.crash_in and not crashed:
@@ -303,6 +306,7 @@ def live(order: Order, points: Points) -> Life:
     return Life(
         status=0,
         first=device.first,
+        newer=device.newer,
         points=points.count(),
         loaded=loaded.release,
         sha256=loaded.sha256,
