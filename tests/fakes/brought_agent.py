@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.fakes.crashing_agent import BOOT, SlotWorker
+from tests.fakes.slot_worker import BOOT, SlotWorker
 
 from edge_agent.base.clock import SystemClock
 from edge_agent.store.artifacts import ArtifactStore
