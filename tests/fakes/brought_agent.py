@@ -10,8 +10,6 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.fakes.slot_worker import BOOT, SlotWorker
-
 from edge_agent.base.clock import SystemClock
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import SlotStore
@@ -21,6 +19,7 @@ from edge_agent.update.metadata import Trust
 from edge_agent.update.phases import Phases
 from edge_agent.update.runner import UpdateRunner
 from edge_agent.update.states import AT_REST, Phase
+from tests.fakes.slot_worker import BOOT, SlotWorker
 
 CHANGES = frozenset({"os.rename", "os.remove", "os.rmdir"})
 
