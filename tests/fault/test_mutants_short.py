@@ -36,7 +36,8 @@ def test_mutants_take_nothing_down(bases: list[Base], tmp_path: Path) -> None:
     assert outcome.problems == []
     assert set(outcome.promises.values()) == {0}
     assert len(findings) == MUTANTS
-    assert sum(agent.outcomes.values()) == AGENTS
+    assert sum(end.startswith("signed") for end in agent.outcomes.elements()) == AGENTS
+    assert agent.outcomes["unsigned: failed AGENT-UPDATE-023"] > 0
     assert {f.fate for f in findings} >= {"refused", "wrong", "passed"}
     assert all(f.activated == (f.fate == "passed") for f in findings)
 

@@ -12,6 +12,7 @@ from tests.mutants.device import MutantDevice
 from tests.mutants.plan import Finding, Mutant, draw
 
 LANES = 2
+UNSIGNED_SHARE = 3
 FATES = ("crashed", "hung", "passed", "wrong", "budget", "refused")
 
 
@@ -61,13 +62,12 @@ def try_on_devices(plan: Plan, bases: Sequence[Base], folder: Path) -> list[Find
 def try_on_agent(
     plan: Plan, good: Base, findings: Sequence[Finding], folder: Path
 ) -> Counts:
-    """Give some mutants to a whole agent, signed, and unsigned in turn."""
+    """Give some mutants to a whole agent, signed, and some of these unsigned too."""
     with AgentScene(folder / "agent", good) as scene:
         for place, mutant in enumerate(choose(findings, plan.agents)):
-            if place % 4 == 0:
+            scene.take_signed(mutant)
+            if place % UNSIGNED_SHARE == 0:
                 scene.take_unsigned(mutant)
-            else:
-                scene.take_signed(mutant)
         return scene.counts
 
 

@@ -33,7 +33,7 @@ def measure(folder: Path) -> list[Metric]:
     """Return the median over heartbeats after an update over HTTP."""
     repository, port = TufRepository(), free_port()
     made = make_release(repository, 1)
-    program = (str(_install(folder / "env")),)
+    program = (str(install_agent(folder / "env")),)
     agent = Agent(folder / "agent", port, repository.root_versions[0], program)
     with (
         running_broker(folder / "broker", port),
@@ -63,7 +63,7 @@ def measure(folder: Path) -> list[Metric]:
     ]
 
 
-def _install(folder: Path) -> Path:
+def install_agent(folder: Path) -> Path:
     """Install the agent as on a device; return its program."""
     venv.create(folder, with_pip=True)
     pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet")

@@ -4,10 +4,13 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import click
 
 from hub.cli.output import print_table
 
@@ -39,7 +42,21 @@ class Metric:
         return None if self.at_most is None else self.value <= self.at_most
 
 
+Part = tuple[str, Callable[[Path], list[Metric]]]
+"""What a suite measures: its name for people, and how, in a folder of its own."""
 Rounds = dict[str, float]
+
+
+def measure_parts(parts: Sequence[Part], folder: Path) -> list[Metric]:
+    """Measure one part after the other in a scratch folder inside ``folder``."""
+    metrics: list[Metric] = []
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=folder) as scratch:
+        for place, (name, part) in enumerate(parts):
+            click.echo(f"{place + 1}/{len(parts)} {name}…", err=True)
+            home = Path(scratch).resolve() / str(place)
+            home.mkdir()
+            metrics += part(home)
+    return metrics
 
 
 def medians(measure: Callable[[], Rounds], rounds: int = ROUNDS) -> Rounds:
