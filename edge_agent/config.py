@@ -200,6 +200,22 @@ class WorkerConfig(Strict, frozen=True, kw_only=True):
             )
 
 
+class SheddingConfig(Strict, frozen=True, kw_only=True):
+    """From which temperature on, in degrees Celsius, the device leaves work out.
+
+    Shadows first, then files, then most samples of the sources; below ``cool_c`` they
+    come back in turn. A processor quota that is used up does the same.
+    """
+
+    hot_c: float = 80.0
+    cool_c: float = 70.0
+
+    def __post_init__(self) -> None:
+        """Refuse limits between which nothing is."""
+        if self.cool_c >= self.hot_c:
+            raise ValueError("shedding.cool_c: must be below shedding.hot_c")
+
+
 class AgentConfig(Strict, frozen=True, kw_only=True):
     """The whole of ``agent.toml``."""
 
@@ -216,6 +232,7 @@ class AgentConfig(Strict, frozen=True, kw_only=True):
     sinks: Annotated[list[AnySink], Meta(max_length=16)] = []
     health: HealthConfig = HealthConfig()
     worker: WorkerConfig = WorkerConfig()
+    shedding: SheddingConfig = SheddingConfig()
     api: ApiConfig = ApiConfig()
     factory: FactoryConfig = FactoryConfig()
     fallback: str = ""

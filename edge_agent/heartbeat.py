@@ -164,7 +164,8 @@ class Heartbeat:
         except WorkerError:
             self._worker.forget()
             stats = StatsReply()
-        total = stats.total
+        total, shed = stats.total, stats.shedding
+        held_back = shed.throttled_ratio
         latency = {int(bin_): n for bin_, n in total.latency.items()}
         return HealthRecord(
             at=self._clock.wall(),
@@ -184,6 +185,10 @@ class Heartbeat:
             outbox_evicted={lane.value: s.evicted for lane, s in lanes.items()},
             source_dropped=stats.source_dropped or UNSET,
             sink_lost=stats.sink_lost or UNSET,
+            shedding=shed.level or UNSET,
+            left_out=shed.left_out or UNSET,
+            celsius=UNSET if shed.celsius is None else shed.celsius,
+            throttled_ratio=UNSET if held_back is None else held_back,
         )
 
 

@@ -35,7 +35,10 @@ from edge_agent.pipeline.collect import Collector
 from edge_agent.pipeline.consent_file import ConsentFile
 from edge_agent.pipeline.loading import LoadPorts, SlotLoader
 from edge_agent.pipeline.path import PathPorts, SamplePath
+from edge_agent.pipeline.pressure import SystemPressure
 from edge_agent.pipeline.shadow import Beside, ShadowPorts
+from edge_agent.pipeline.shedder import Shedder, ShedPorts
+from edge_agent.pipeline.shedding import Limits, Shed
 from edge_agent.pipeline.writer import RecordWriter
 from edge_agent.serve.server import Server
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
@@ -78,23 +81,25 @@ class Worker:
         self._stop = threading.Event()
         self._failed = False
         self._writer = RecordWriter(config.outbox)
+        self._emit = self._writer.put if config.trust.root else _tell_nobody
         kept = ConsentFile(state_dir)
         place = Place(folder=folder, state_dir=state_dir, boot=boot)
         self._flows = Flows(config, place, clock)
         loader = self._make_loader(folder, state_dir)
+        self._shedder = self._make_shedder(clock)
         beside = self._make_beside(loader, clock)
         self._path = SamplePath(
             config.profile,
             Collector(config.consent, kept.read(config.consent)),
             PathPorts(
                 clock=clock,
-                emit=self._writer.put if config.trust.root else _tell_nobody,
+                emit=self._emit,
                 save_collect=kept.write,
                 beside=beside,
                 answered=self._flows.answered,
             ),
         )
-        self._flows.open(self._path, self._spawn)
+        self._flows.open(self._path, self._spawn, self._shedder)
         facts = Facts(
             boot=boot,
             database=self._database,
@@ -102,6 +107,7 @@ class Worker:
             sources=self._flows.sources_status,
             sinks=self._flows.sinks_status,
             dropped=lambda: self._writer.dropped,
+            shed=self._shedder.view,
         )
         self._api = WorkerApi(self._path, loader, beside, facts, clock)
         self._api.reload()
@@ -121,6 +127,7 @@ class Worker:
         self._spawn("api", self._server.run)
         self._oip.start()
         self._spawn("stdin", self._watch_stdin)
+        self._spawn("shedder", lambda: self._shedder.run(self._stop))
         self._flows.start()
         active = self._path.ladder.active
         log.info(
@@ -157,7 +164,15 @@ class Worker:
                 spawn=self._spawn,
                 rss_bytes=rss_bytes,
                 give_up=self._give_up,
+                is_shed=lambda: self._shedder.leaves_out(Shed.SHADOW),
             )
+        )
+
+    def _make_shedder(self, clock: Clock) -> Shedder:
+        config = self._config.shedding
+        return Shedder(
+            Limits(hot_c=config.hot_c, cool_c=config.cool_c),
+            ShedPorts(clock=clock, read=SystemPressure().read, emit=self._emit),
         )
 
     def _commit_records(self) -> None:

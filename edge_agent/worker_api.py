@@ -19,6 +19,7 @@ from edge_agent.pipeline.path import SamplePath
 from edge_agent.pipeline.recent import Entry
 from edge_agent.pipeline.selfcheck import check_ladder
 from edge_agent.pipeline.shadow import Beside
+from edge_agent.pipeline.shedder import ShedView
 from edge_agent.runtime.port import Array
 from edge_agent.serve import protocol as p
 from edge_agent.serve.parts import sample_of
@@ -39,6 +40,7 @@ class Facts:
     sources: Callable[[], list[p.FlowStatus]]
     sinks: Callable[[], list[p.FlowStatus]]
     dropped: Callable[[], int]
+    shed: Callable[[], ShedView]
 
 
 class WorkerApi:
@@ -203,7 +205,17 @@ class WorkerApi:
             sink_lost=sum(one.dropped + one.failed for one in self._facts.sinks()),
             samples_taken=state.taken,
             samples_refused=refused,
+            shedding=_shedding(self._facts.shed()),
         )
+
+
+def _shedding(view: ShedView) -> p.SheddingReply:
+    return p.SheddingReply(
+        level=view.level.name.lower() if view.level else "",
+        left_out=view.counts,
+        celsius=view.readings.celsius,
+        throttled_ratio=view.readings.throttled_ratio,
+    )
 
 
 def shadow_of(slots: Slots) -> tuple[int, float]:

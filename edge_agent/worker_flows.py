@@ -19,6 +19,8 @@ from edge_agent.pipeline.owner import Urgency
 from edge_agent.pipeline.path import SamplePath
 from edge_agent.pipeline.prediction import Sample
 from edge_agent.pipeline.recent import Entry
+from edge_agent.pipeline.shedder import Shedder
+from edge_agent.pipeline.shedding import Shed
 from edge_agent.serve.protocol import FlowStatus
 from edge_agent.serve.sinks.opening import open_sinks
 from edge_agent.serve.sinks.port import notice_of
@@ -59,7 +61,7 @@ class Flows:
         self._sources: list[Source] = []
         self._sinks, self._sink_bodies = open_sinks(config.sinks, place.folder)
 
-    def open(self, path: SamplePath, spawn: Spawn) -> None:
+    def open(self, path: SamplePath, spawn: Spawn, shedder: Shedder) -> None:
         """Make the sources, which give their samples to ``path``."""
         self._path = path
         self._spawn = spawn
@@ -68,6 +70,8 @@ class Flows:
             contract=self._contract,
             ask=self._ask,
             spawn=self._start_thread,
+            skips=shedder.skips,
+            defers=lambda: shedder.leaves_out(Shed.BULK),
         )
         place = self._place
         self._sources = open_sources(

@@ -76,6 +76,7 @@ OPTIONAL = (
     "shadow",
     "penalty_until",
     "source_dropped",
+    "shedding",
     "clock_untrusted",
     "weights",
     "extra_inputs",
@@ -231,6 +232,15 @@ RECORDS: tuple[AnyRecord, ...] = (
     ),
     HealthRecord(at=AT, uptime_s=12.5, release=2, sha256=DIGEST, predictions=3),
     HealthRecord(at=AT, uptime_s=12.5, release=2, source_dropped=4, sink_lost=1),
+    HealthRecord(
+        at=AT,
+        uptime_s=12.5,
+        release=2,
+        shedding="shadow",
+        left_out={"shadow": 7},
+        celsius=81.5,
+        throttled_ratio=0.25,
+    ),
     FeedbackRecord(
         at=AT,
         sample_id="p07-right-e3-first@120#0",

@@ -46,6 +46,7 @@ class ShadowPorts:
     """What a shadow needs: the candidate, a thread, memory in use, and a way out.
 
     ``give_up`` ends the process: a thread that never returns cannot be ended otherwise.
+    ``is_shed`` tells whether the device is too hot for it now.
     """
 
     clock: Clock
@@ -53,6 +54,7 @@ class ShadowPorts:
     spawn: Callable[[str, Callable[[], None]], object]
     rss_bytes: Callable[[], int]
     give_up: Callable[[], None]
+    is_shed: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +207,12 @@ class Beside:
 
         Called by whoever sends replies; by a thread's next request at the latest.
         """
-        job = getattr(self._mine, "job", None)
+        job, ports = getattr(self._mine, "job", None), self._ports
         if job is not None:
             self._mine.job = None
             shadow, sample, answer, owner = job
-            shadow.offer(sample, answer, busy=owner.waiting > 0)
+            busy = owner.waiting > 0 or (ports is not None and ports.is_shed())
+            shadow.offer(sample, answer, busy=busy)
 
     def follow(self, release: int, ratio: float) -> None:
         """Run this release in shadow (0: none); reloads go one at a time."""

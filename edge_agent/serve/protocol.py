@@ -229,6 +229,15 @@ class FiguresReply(_Op, frozen=True, kw_only=True, tag="figures"):
     confidence_sum: float = 0.0
 
 
+class SheddingReply(_Op, frozen=True, kw_only=True, tag="shedding"):
+    """What the device leaves out (level "": nothing), how often so far, and why."""
+
+    level: Short = ""
+    left_out: dict[Short, Count] = {}
+    celsius: float | None = None
+    throttled_ratio: Ratio | None = None
+
+
 class StatsReply(_Op, frozen=True, kw_only=True, tag="stats_reply"):
     """Figures of the release since its load, of the one before, and since boot.
 
@@ -252,6 +261,7 @@ class StatsReply(_Op, frozen=True, kw_only=True, tag="stats_reply"):
     sink_lost: Count = 0
     samples_taken: Count = 0
     samples_refused: dict[Short, Count] = {}
+    shedding: SheddingReply = SheddingReply()
 
 
 class ShadowReply(_Op, frozen=True, kw_only=True, tag="shadow_reply"):

@@ -27,6 +27,7 @@ from edge_agent.wire.types import (
 )
 
 Shape = Annotated[list[Count], Meta(max_length=8)]
+Celsius = Annotated[float, Meta(ge=-274, le=1000)]
 
 
 class Record(Message, frozen=True, tag_field="kind"):
@@ -74,6 +75,14 @@ class HealthRecord(Record, frozen=True, tag="health"):
     """Samples that the sources left out because the model was slower, if any."""
     sink_lost: Count | UnsetType = UNSET
     """Predictions that a local receiver did not get, if any."""
+    shedding: Short | UnsetType = UNSET
+    """What the device leaves out now: ``shadow``, ``bulk`` or ``samples``, if any."""
+    left_out: dict[Short, Count] | UnsetType = UNSET
+    """What it left out because of heat or its quota since its worker started."""
+    celsius: Celsius | UnsetType = UNSET
+    """Temperature of its hottest zone, where it tells."""
+    throttled_ratio: Ratio | UnsetType = UNSET
+    """Share of its latest scheduling periods in which its quota was used up."""
 
 
 class FeedbackRecord(Record, frozen=True, tag="feedback"):

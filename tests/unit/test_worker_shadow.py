@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -269,3 +270,19 @@ def test_thread_that_never_returns_ends_the_process(made: Make) -> None:
 
     assert bench.given_up.wait(END_S + STUCK_S + 20)
     hold.set()
+
+
+def test_a_device_that_is_too_hot_leaves_the_shadow_out(made: Make) -> None:
+    """What is shed is counted as dropped, and tried again when it has cooled down."""
+    bench = made(Candidate())
+    hot = [True]
+    bench.ports = replace(bench.ports, is_shed=lambda: hot[0])
+    bench.beside = Beside(bench.ports)
+    bench.start()
+
+    bench.serve(answer(), 3)
+    hot[0] = False
+    bench.serve(answer(), 2)
+
+    summary = bench.beside.view().summary
+    assert (summary.dropped, summary.n) == (3, 2)

@@ -42,6 +42,7 @@ class Taken:
 class Counters:
     """What came of a source's samples and files since the worker started."""
 
+    offered: int = 0
     answered: int = 0
     rejected: int = 0
     failed: int = 0
@@ -58,12 +59,18 @@ Spawn = Callable[[str, Callable[[], None]], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePorts:
-    """What a source needs of the worker. No contract: nothing is loaded yet."""
+    """What a source needs of the worker. No contract: nothing is loaded yet.
+
+    ``skips`` tells whether sample ``n`` of a stream, ``defers`` whether files are left
+    out for now because the device is too hot.
+    """
 
     clock: Clock
     contract: Callable[[], InputContract | None]
     ask: Ask
     spawn: Spawn
+    skips: Callable[[int], bool] = lambda _number: False
+    defers: Callable[[], bool] = lambda: False
 
 
 class Source(Protocol):
@@ -85,6 +92,7 @@ class Source(Protocol):
 
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 5.0
+DEFER_S = 1.0
 MAX_TRIES = 12
 """Of a sample that a loaded model cannot take: about half a minute of waiting."""
 
@@ -102,7 +110,12 @@ class Intake:
 
         ``stream`` tells several of one source apart: what follows one after another.
         """
-        taken = self._ask(sample_id, sample, stream)
+        counters = self.counters
+        counters.offered += 1
+        if self.ports.skips(counters.offered):
+            taken = Taken(outcome=Outcome.BUSY, why="the sampling rate is lowered")
+        else:
+            taken = self._ask(sample_id, sample, stream)
         self._count(taken)
         return taken
 
@@ -112,9 +125,13 @@ class Intake:
         """Offer a sample that must not be lost until there is an outcome.
 
         A busy model is asked again, for ``MAX_TRIES``; ``BUSY`` is the answer (and is
-        not counted) when ``stop`` was set or the model was unloaded meanwhile.
+        not counted) when ``stop`` was set or the model was unloaded meanwhile. A device
+        that is too hot makes files wait for as long as it is.
         """
         pause_s = RETRY_FIRST_S
+        while self.ports.defers():
+            if stop.wait(DEFER_S):
+                return Taken(outcome=Outcome.BUSY, why="files wait: it is too hot")
         taken = self._ask(sample_id, sample)
         for _ in range(MAX_TRIES):
             if taken.outcome is not Outcome.BUSY:
