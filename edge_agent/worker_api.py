@@ -40,7 +40,7 @@ class Facts:
     sources: Callable[[], list[p.FlowStatus]]
     sinks: Callable[[], list[p.FlowStatus]]
     dropped: Callable[[], int]
-    shed: Callable[[], ShedView]
+    shed: Callable[[], ShedView] = ShedView
 
 
 class WorkerApi:

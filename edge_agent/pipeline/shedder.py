@@ -8,7 +8,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_agent.base.clock import Clock
 from edge_agent.pipeline.shedding import (
@@ -46,9 +46,9 @@ class ShedPorts:
 class ShedView:
     """What health tells of it."""
 
-    level: Shed
-    readings: Readings
-    counts: dict[str, int]
+    level: Shed = Shed.NOTHING
+    readings: Readings = Readings()
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Shedder:
