@@ -21,6 +21,7 @@ from edge_agent.cli_output import (
     socket_of,
 )
 from edge_agent.infer_command import infer
+from edge_agent.models_command import models
 from edge_agent.run_command import join, run
 from edge_agent.tuf_command import tuf
 from edge_agent.update_command import update
@@ -205,6 +206,7 @@ cli.add_command(run)
 cli.add_command(join)
 cli.add_command(bench)
 cli.add_command(infer)
+cli.add_command(models)
 cli.add_command(tuf)
 cli.add_command(update)
 

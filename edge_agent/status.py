@@ -42,6 +42,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     candidate: int
     phase: str
     assignment_seq: int
+    pinned: bool
+    """A person at the device wants the active release to stay."""
     quarantined: tuple[int, ...]
     code: str
     detail: str
@@ -57,12 +59,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     def lines(self) -> list[str]:
         """Return the status as text."""
         waiting = ", ".join(f"{lane} {n}" for lane, n in self.pending.items() if n)
+        pinned = ", pinned" if self.pinned else ""
         lines = [
             f"device       {self.device}",
             f"agent        {'running' if self.running else 'stopped'}",
             f"link         {self.link}{self.mqtt and f', MQTT {self.mqtt}'}",
             f"answering    {self._answers()} {self.sha256[:12]}".rstrip(),
-            f"slots        active {self.active}, previous {self.previous}",
+            f"slots        active {self.active}, previous {self.previous}{pinned}",
             f"update       {self.phase}, assignment {self.assignment_seq}",
             f"outbox       {waiting or 'empty'}",
             f"relay        {self._relay()}",
@@ -148,6 +151,7 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         candidate=slots.candidate,
         phase=slots.phase,
         assignment_seq=slots.seq,
+        pinned=slots.pinned,
         quarantined=slots.quarantined,
         code=slots.code,
         detail=slots.detail,

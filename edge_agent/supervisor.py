@@ -312,6 +312,7 @@ class Supervisor:
             quarantined=list(self._slots.quarantined),
             penalty_until=self._updates.penalty_until() or UNSET,
             clock_untrusted=self._updates.clock_untrusted() or UNSET,
+            pinned=self._slots.pinned or UNSET,
         )
 
     def _deliver(self, message: Delivery) -> None:

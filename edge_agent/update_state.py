@@ -50,6 +50,7 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     detail: str
     attempts: int
+    pinned: bool
     quarantined: tuple[int, ...]
     penalty_until: float
     """Until when the device takes up no release that is new to it (0: it does)."""
@@ -90,7 +91,8 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
 
     def _slots(self) -> str:
         tried = f", candidate {self.candidate}" if self.candidate else ""
-        return f"active {self.active}, previous {self.previous}{tried}"
+        pinned = ", pinned: other releases wait" if self.pinned else ""
+        return f"active {self.active}, previous {self.previous}{tried}{pinned}"
 
     def _assignment(self) -> str:
         if not self.assignment_seq:
@@ -160,6 +162,7 @@ def read_update_state(config: AgentConfig, config_path: Path) -> UpdateState:
         code=slots.code,
         detail=slots.detail,
         attempts=slots.attempts,
+        pinned=slots.pinned,
         quarantined=slots.quarantined,
         penalty_until=penalty_until(slots, state.time.now()),
         metadata=read_roles(state.folder / TUF),

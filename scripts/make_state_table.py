@@ -19,6 +19,7 @@ _EVENTS = (
     Event.FAIL,
     Event.TIMEOUT,
     Event.CRASH,
+    Event.REVERT,
     Event.ASSIGN,
     Event.RESTART,
 )

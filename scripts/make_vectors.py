@@ -75,6 +75,7 @@ OPTIONAL = (
     "ask",
     "shadow",
     "penalty_until",
+    "pinned",
     "source_dropped",
     "shedding",
     "clock_untrusted",
@@ -144,6 +145,7 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     Reported(
         device="watch-01", boot=BOOT, version=4, at=AT, release=1, penalty_until=AT + 60
     ),
+    Reported(device="watch-01", boot=BOOT, version=4, at=AT, release=1, pinned=True),
     Reported(
         device="watch-01", boot=BOOT, version=4, at=AT, release=1, clock_untrusted=True
     ),

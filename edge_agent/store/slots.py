@@ -52,7 +52,8 @@ class Slots:
     of the candidate, ``transitions`` the steps since the assignment came.
     ``baseline`` is how the active release did before the swap, ``failed_at`` when
     releases failed here lately (wall times), ``outcome`` how the newest assignment
-    ended ("" while it is being carried out).
+    ended ("" while it is being carried out), ``pinned`` whether a person at the device
+    wants the active release to stay.
     """
 
     active: int = 0
@@ -70,6 +71,7 @@ class Slots:
     outcome: str = ""
     code: str = ""
     detail: str = ""
+    pinned: bool = False
 
 
 prepare(Slots)

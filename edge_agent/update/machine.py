@@ -5,8 +5,10 @@ slots is part of the one step into ``ACTIVATE``, its reversal of the one step in
 ``ROLLBACK``; ``committed`` is reported by the step that leaves ``COMMIT`` and by
 nothing before; a release that failed here is quarantined unless it was once committed
 here; every load of a candidate counts as an attempt, every step as a transition, and
-both have a limit, so no crash loop lasts. A shadow needs an active release to run
-beside, and what was once committed here, so a rollback, goes without.
+both have a limit, so no crash loop lasts. While the device is pinned, assignments of
+other releases wait; what a person at the device sends back is not wanted any more, even
+if it was committed, but no failure of the device. A shadow needs an active release to
+run beside, and what was once committed here, so a rollback, goes without.
 """
 
 from dataclasses import dataclass, replace
@@ -119,6 +121,8 @@ def _assign(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]
     phase = TRANSITIONS.get((Phase(state.phase), Event.ASSIGN))
     if new is None or phase is None or new.seq <= state.seq:
         return state, ()
+    if state.pinned and new.release != state.active:
+        return state, ()
     known = new.release == state.active or new.release in state.committed
     forced = new.forced is True
     if not known and not forced and penalty_until(state, happened.at):
@@ -197,8 +201,9 @@ def _roll_back(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, .
         return _enter(state, Phase.ROLLBACK)
     failed = state.active
     code, detail = _reason(state, happened)
+    judge = _disown if happened.event is Event.REVERT else _blame
     state = replace(
-        _blame(state, failed, happened),
+        judge(state, failed, happened),
         active=state.previous,
         previous=0,
         candidate=failed,
@@ -215,6 +220,15 @@ def _blame(state: Slots, release: int, happened: Happened) -> Slots:
     if release in state.committed:
         return state
     return replace(state, quarantined=_remember(state.quarantined, release))
+
+
+def _disown(state: Slots, release: int, _happened: Happened) -> Slots:
+    """Let a release be wanted no more: only a forced assignment brings it again."""
+    return replace(
+        state,
+        committed=tuple(n for n in state.committed if n != release),
+        quarantined=_remember(state.quarantined, release),
+    )
 
 
 def _finish(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:

@@ -16,6 +16,7 @@ from edge_agent.base.clock import Clock
 from edge_agent.errors import UpdateError
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.codes import OLD_ASSIGNMENT
+from edge_agent.update.desk import Action
 from edge_agent.update.hub_word import HubWord
 from edge_agent.update.inbox import OldAssignmentError
 from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work, step
@@ -26,6 +27,7 @@ from edge_agent.update.phases import Phases
 from edge_agent.update.states import AT_REST, DEADLINES_S, Event, Phase
 from edge_agent.update.telling import log_report, record_of
 from edge_agent.update.verify import open_assignment
+from edge_agent.update.wishes import pin, revert
 from edge_agent.wire.control import Assignment, TufBundle
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.records import EventRecord
@@ -198,6 +200,22 @@ class UpdateRunner:
             StoreError: The journal cannot be written.
         """
         self._apply(Happened(event=Event.CRASH, release=release))
+
+    def on_wish(self, action: Action) -> None:
+        """Carry out what a person at the device wants.
+
+        Raises:
+            WishError: An update is under way (``AGENT-UPDATE-097``), or there is no
+                release to go back to (``-098``); nothing changed.
+            StoreError: The journal cannot be written.
+        """
+        if action is Action.ROLLBACK:
+            self._apply(revert(self._state))
+            return
+        pinned, event = pin(self._state, action, self._clock.wall())
+        self._slots.write(pinned, event)
+        self._state = pinned
+        self._on_change(pinned)
 
     def penalty_until(self) -> float:
         """Return until when nothing new is taken up (0: it is)."""

@@ -19,6 +19,7 @@ from edge_agent.errors import StoreError, UpdateError
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.commands import Commands
+from edge_agent.update.desk import Desk
 from edge_agent.update.download import BlockPort, Ways
 from edge_agent.update.inbox import Inbox
 from edge_agent.update.metadata import Trust
@@ -136,13 +137,17 @@ class UpdateService:
         slots = SlotStore(settings.database, settings.boot, settings.outbox)
         trust = Trust(settings.state_dir / "tuf", settings.root)
         brought = Inbox(settings.state_dir)
+        desk = Desk(settings.state_dir)
         phases = Phases(
             ArtifactStore(settings.state_dir),
             trust,
             self._ports.worker,
             Ways(
                 interrupted=lambda: (
-                    self._stop.is_set() or not self._inbox.empty() or brought.has_news()
+                    self._stop.is_set()
+                    or not self._inbox.empty()
+                    or brought.has_news()
+                    or desk.has_wish()
                 ),
                 ca=settings.ca,
                 blocks=self._ports.blocks,
@@ -167,6 +172,7 @@ class UpdateService:
             message = self._next(wait_s)
             if message is not None:
                 self._try(partial(self._handle, message, runner, commands))
+            self._try(lambda: desk.look(runner))
             self._try(lambda: brought.look(runner))
             self._try(lambda: commands.tick(runner.trusted_now()))
             wait_s = self._try(runner.tick) or 0.0

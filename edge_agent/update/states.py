@@ -3,7 +3,8 @@
 ``OK``, ``FAIL`` and ``TIMEOUT`` are the outcomes of the work of a phase; ``TRY`` is an
 ``OK`` after which the release shall first run in shadow; ``ASSIGN`` is a newer
 assignment, ``RESTART`` the start of the agent, ``CRASH`` a worker that dies again and
-again soon after it loaded a release. An event that is not in the table for the present
+again soon after it loaded a release, ``REVERT`` a person at the device who wants the
+release before. An event that is not in the table for the present
 phase changes nothing. Until ``SHADOW`` the active release is untouched; from
 ``ACTIVATE`` on an assignment waits until the phase machine is at rest. ``SAFE_MODE``
 still tries the factory model: its ``OK`` says that this answers now.
@@ -38,12 +39,14 @@ class Event(StrEnum):
     TIMEOUT = auto()
     CRASH = auto()
     RESTART = auto()
+    REVERT = auto()
 
 
 # fmt: off
 TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
     (Phase.IDLE,       Event.ASSIGN):  Phase.FETCH_META,
     (Phase.IDLE,       Event.CRASH):   Phase.ROLLBACK,
+    (Phase.IDLE,       Event.REVERT):  Phase.ROLLBACK,
     (Phase.FETCH_META, Event.OK):      Phase.DOWNLOAD,
     (Phase.FETCH_META, Event.FAIL):    Phase.IDLE,
     (Phase.FETCH_META, Event.TIMEOUT): Phase.IDLE,
@@ -81,6 +84,7 @@ TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
     (Phase.PROBATION,  Event.TIMEOUT): Phase.ROLLBACK,
     (Phase.PROBATION,  Event.CRASH):   Phase.ROLLBACK,
     (Phase.PROBATION,  Event.RESTART): Phase.ACTIVATE,
+    (Phase.PROBATION,  Event.REVERT):  Phase.ROLLBACK,
     (Phase.COMMIT,     Event.OK):      Phase.IDLE,
     (Phase.COMMIT,     Event.FAIL):    Phase.IDLE,
     (Phase.COMMIT,     Event.TIMEOUT): Phase.IDLE,

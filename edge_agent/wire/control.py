@@ -64,6 +64,7 @@ class Reported(Message, frozen=True, kw_only=True):
     every report of one boot. Until ``penalty_until`` the device takes up no release
     that is new to it, unless forced: two failed within a day. ``clock_untrusted``:
     its clock cannot be right, so expiry is judged by the newest hub-signed time.
+    ``pinned``: a person at the device wants the release to stay; others wait.
     """
 
     device: DeviceId
@@ -79,6 +80,7 @@ class Reported(Message, frozen=True, kw_only=True):
     quarantined: Annotated[list[ReleaseNumber], Meta(max_length=64)] = []
     penalty_until: Instant | UnsetType = UNSET
     clock_untrusted: bool | UnsetType = UNSET
+    pinned: bool | UnsetType = UNSET
 
 
 class ProbationPolicy(Message, frozen=True, kw_only=True):

@@ -67,6 +67,8 @@ def held_text(reported: Reported | None) -> str:
     if reported is None:
         return "-"
     failed = ", ".join(str(number) for number in reported.quarantined) or "-"
+    if reported.pinned is True:
+        failed += "; pinned there: other releases wait"
     if reported.penalty_until is UNSET:
         return failed
     return f"{failed}; nothing new until {utc_text(reported.penalty_until)}"

@@ -61,6 +61,11 @@ def is_boxed(device: DeviceRow, now: float) -> bool:
     return until is not UNSET and now < until
 
 
+def is_pinned(device: DeviceRow) -> bool:
+    """Tell whether a person at a device wants its release to stay."""
+    return device.reported is not None and device.reported.pinned is True
+
+
 def has_failed(device: DeviceRow, release: int) -> bool:
     """Tell whether a device says that a release failed there."""
     return device.reported is not None and release in device.reported.quarantined
@@ -90,7 +95,7 @@ def _device_facts(  # noqa: PLR0913, PLR0917 - rows of four tables
         phase=reported.phase if reported else "",
         reported_seq=reported_seq,
         quarantined=has_failed(device, row.release) and not stale,
-        boxed=is_boxed(device, now) and not row.plan.forced,
+        boxed=is_pinned(device) or (is_boxed(device, now) and not row.plan.forced),
         heard=bool(updates),
         outcome=ended.outcome if ended else "",
         code=ended.code if ended else "",

@@ -62,7 +62,8 @@ class DeviceFacts:
     ``release``, ``phase`` and ``reported_seq`` are the reported twin; ``outcome``,
     ``code`` and ``detail`` are of its newest update record for the assignment
     ``assigned_seq`` (0: not assigned yet), ``shadow`` of the one that has it.
-    ``boxed``: too much failed there lately, so it takes up nothing new for now.
+    ``boxed``: it takes up nothing new for now, because too much failed there lately or
+    a person there pinned it.
     """
 
     device: str
@@ -203,7 +204,7 @@ def judge(
             return verdict(Decision.HOLD, f"not sure yet: {agreement.text}")
         reason += f"; {agreement.text}"
     held = sum(f.assigned_seq == 0 and (f.quarantined or f.boxed) for f in devices)
-    reason += f"; {held} held back by quarantine or penalty box" if held else ""
+    reason += f"; {held} held back by quarantine, penalty box or pin" if held else ""
     return verdict(decision, reason)
 
 

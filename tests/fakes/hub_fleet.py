@@ -70,7 +70,7 @@ class Fleet:
         envelope = codec.decode(row.envelope.encode(), Envelope)
         return codec.decode(envelope.payload.encode(), Assignment)
 
-    def report(
+    def report(  # noqa: PLR0913 - each is a field of the twin
         self,
         name: str,
         release: int,
@@ -78,6 +78,7 @@ class Fleet:
         *,
         shadow: ShadowSummary | UnsetType = UNSET,
         penalty_until: float | UnsetType = UNSET,
+        pinned: bool = False,
     ) -> None:
         """Let a device report what it runs, and how its assignment ended."""
         assignment = self.desired(name)
@@ -93,6 +94,7 @@ class Fleet:
             assignment_seq=assignment.seq,
             quarantined=[assignment.release] if outcome == "rolled_back" else [],
             penalty_until=penalty_until,
+            pinned=pinned or UNSET,
         )
         address = Address(name, Leaf.REPORTED)
         self.services.devices.inbox.put(address, codec.encode(reported))

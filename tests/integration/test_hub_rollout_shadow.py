@@ -124,6 +124,20 @@ def test_devices_that_failed_are_left_out_unless_forced(fleet: Fleet) -> None:
     assert "fail" not in {row.outcome for row in service.get(forced)[1]}
 
 
+def test_a_pinned_device_is_left_alone_until_it_is_not(fleet: Fleet) -> None:
+    """The rollout goes on without it, says so, and comes back to it."""
+    service = fleet.services.rollouts
+    fleet.report("d1", 1, pinned=True)
+    rollout = service.start(2, stages=(1.0,))
+    service.tick()
+    assert fleet.told(2) == set(NAMES) - {"d1"}
+    assert "1 held back" in service.get(rollout)[0].reason
+
+    fleet.report("d1", 1)
+    service.tick()
+    assert fleet.told(2) == set(NAMES)
+
+
 def test_the_box_opens_again(fleet: Fleet) -> None:
     """Once its time is over a device gets what the fleet has."""
     service = fleet.services.rollouts
