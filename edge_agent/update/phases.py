@@ -235,17 +235,14 @@ class Phases:
         policy = _assignment(state).shadow
         if policy is UNSET:
             return OK
+        self._beside = True
         try:
-            if not self._beside:
-                self._worker.reload()
-                self._beside = True
             now = self._worker.shadow()
+            if now.summary.release != state.candidate:
+                self._worker.reload()
+                return Again(after_s=WORKER_POLL_S, why="the worker runs no shadow yet")
         except WorkerError as error:
             return Again(after_s=WORKER_POLL_S, why=str(error))
-        if now.summary.release != state.candidate:
-            # A worker that was started anew before the journal named the phase.
-            self._beside = False
-            return Again(after_s=WORKER_POLL_S, why="the worker runs no shadow yet")
         judgement = decide_shadow(now, policy, elapsed_s)
         if judgement.verdict is Verdict.WAIT:
             return Again(after_s=WORKER_POLL_S)

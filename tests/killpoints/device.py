@@ -194,6 +194,8 @@ class InnerWorker:
 
     def shadow(self) -> ShadowState:
         """Have the candidate try requests beside the active release."""
+        if not self._beside.view().summary.release:
+            return ShadowState(summary=self._beside.view().summary)
         _until(lambda: self._beside.view().ready or self._beside.view().problem)
         for n in range(1, 7):
             self._answer_one()

@@ -55,7 +55,7 @@ def test_more_is_waited_for(now: ShadowState, elapsed_s: float) -> None:
         (state(replace(GOOD, n=19, errors=1)), ERRORS),
         (state(replace(GOOD, n=0, errors=20)), ERRORS),
         (state(replace(GOOD, disagreement_ratio=0.31)), DISAGREES),
-        (state(replace(GOOD, latency_ratio=5.1)), SLOWER),
+        (state(replace(GOOD, latency_ratio=10.1)), SLOWER),
         (state(replace(GOOD, confidence_shift=-0.31)), UNSURE),
         (state(busy_s=STUCK_S + 1), STUCK),
         (ShadowState(summary=GOOD, busy_s=LOADING_S + 1), STUCK),
