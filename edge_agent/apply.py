@@ -18,7 +18,7 @@ import msgspec
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.config import AgentConfig
 from edge_agent.errors import UpdateError
-from edge_agent.preview import FromFolder, Preview, look
+from edge_agent.preview import Preview, look
 from edge_agent.store.lock import is_locked
 from edge_agent.store.slots import Slots
 from edge_agent.update.codes import OLD_ASSIGNMENT
@@ -32,6 +32,7 @@ from edge_agent.update.inbox import (
 )
 from edge_agent.update.machine import TIMED_OUT
 from edge_agent.update.states import AT_REST, Phase
+from edge_agent.update_source import FromFolder
 from edge_agent.update_state import read_device_state
 
 POLL_S = 0.2

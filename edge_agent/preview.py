@@ -12,52 +12,36 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
-from edge_agent.config import AgentConfig, place_tls
+from edge_agent.config import AgentConfig
 from edge_agent.errors import UpdateError
 from edge_agent.opening import read_root
-from edge_agent.store.slots import Slots
+from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.update.codes import WRONG_MANIFEST
+from edge_agent.update.delta import DeltaWay
 from edge_agent.update.download import OTHER_DIGEST, Ways
-from edge_agent.update.folder import Folder, NotInFolderError
 from edge_agent.update.metadata import Trust
 from edge_agent.update.trusted_time import TrustedTime
 from edge_agent.update.verify import (
     check_floor,
     check_targets,
-    open_assignment,
     read_manifest,
 )
-from edge_agent.update.web import fetch_bundle, fetch_file
+from edge_agent.update_source import Source
 from edge_agent.update_state import TUF, DeviceState, read_device_state, read_roles
 from edge_agent.wire.control import Assignment, TufBundle, TufVersions
 from edge_agent.wire.manifest import FileRef, Release
 
 _RELEASE_TARGET = re.compile(r"models/[^/]+/([0-9]+)/release\.json")
+ARTIFACTS = "artifacts"
 MAX_MANIFEST_BYTES = 1 << 20
 
 
-class Source(Protocol):
-    """Where metadata, an assignment and files may come from."""
-
-    def bundle(self) -> TufBundle | None:
-        """Return metadata; ``None``: what the agent has."""
-        ...
-
-    def assignment(self, device: str, trust: Trust, slots: Slots) -> Assignment | None:
-        """Return the assignment to judge, verified; ``None``: there is none."""
-        ...
-
-    def manifest(self, file: FileRef) -> bytes | None:
-        """Return the bytes of a manifest, unverified; ``None``: it has none."""
-        ...
-
-    def find(self, file: FileRef) -> Path | None:
-        """Return a verified file of it; ``None``: it does not bring files."""
-        ...
+Place = Literal["here", "folder", "hub", "patch"]
+"""``patch``: it is made from a patch, which is a file of its own in the list."""
 
 
 class PreviewFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +50,15 @@ class PreviewFile(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     sha256: str
     bytes: int
-    place: Literal["here", "folder", "hub"]
+    place: Place
+
+
+_WHERE: dict[Place, str] = {
+    "here": "is here already",
+    "folder": "is in the folder",
+    "hub": "would be downloaded",
+    "patch": "would be made from the patch",
+}
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,8 +92,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             f"assigned     {self._assigned()}",
         ]
         for file in self.files:
-            place = {"here": "is here already", "folder": "is in the folder"}
-            where = place.get(file.place, "would be downloaded")
+            where = _WHERE[file.place]
             lines.append(f"file         {file.name}, {file.bytes} bytes, {where}")
         if self.files:
             lines.append(f"to download  {self.fetch_bytes} bytes")
@@ -112,81 +103,6 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             return "nothing"
         news = "new" if self.is_new else "known to the device"
         return f"release {self.assigned}, assignment {self.seq}, {news}"
-
-
-class FromAgent:
-    """What the agent has: metadata that came, and nothing else."""
-
-    def bundle(self) -> TufBundle | None:
-        """Return nothing: the agent's own is checked."""
-        return None
-
-    def assignment(self, device: str, trust: Trust, slots: Slots) -> Assignment | None:
-        """Return the one that the device has taken up."""
-        del device, trust
-        return slots.assignment
-
-    def manifest(self, file: FileRef) -> bytes | None:
-        """Return nothing."""
-        del file
-        return None
-
-    def find(self, file: FileRef) -> Path | None:
-        """Return nothing."""
-        del file
-        return None
-
-
-class FromFolder(FromAgent):
-    """A folder that a person brought."""
-
-    def __init__(self, folder: Folder) -> None:
-        """Read from it."""
-        self._folder = folder
-
-    def bundle(self) -> TufBundle | None:
-        """Return its metadata."""
-        return self._folder.bundle()
-
-    def assignment(self, device: str, trust: Trust, slots: Slots) -> Assignment | None:
-        """Return the one that it has for this device."""
-        del slots
-        try:
-            envelope = self._folder.assignment(device)
-        except NotInFolderError:
-            return None
-        return open_assignment(envelope, device, trust.verify)
-
-    def manifest(self, file: FileRef) -> bytes | None:
-        """Return its bytes."""
-        return self._folder.check(file).read_bytes()
-
-    def find(self, file: FileRef) -> Path | None:
-        """Return where it is; it has every file, or it is refused."""
-        return self._folder.check(file)
-
-
-class FromWeb(FromAgent):
-    """The HTTP server of a hub."""
-
-    def __init__(self, url: str, ca: Path | None) -> None:
-        """Ask this server."""
-        self._url = url
-        self._ways = Ways(interrupted=lambda: False, ca=ca)
-
-    def bundle(self) -> TufBundle | None:
-        """Return its metadata."""
-        return fetch_bundle(self._url, self._ways)
-
-    def manifest(self, file: FileRef) -> bytes | None:
-        """Return its bytes."""
-        return fetch_file(self._url, file, self._ways)
-
-
-def web_source(config: AgentConfig, config_path: Path, url: str) -> FromWeb:
-    """Return the source that is a hub's HTTP server."""
-    broker = place_tls(config, config_path.resolve().parent)
-    return FromWeb(url, Path(broker.tls.ca) if broker.tls.enabled else None)
 
 
 def look(
@@ -218,8 +134,10 @@ def look(
         brought: dict[str, Path] = {}
         if assignment is not None and assignment.release != state.slots.active:
             check_floor(assignment, trust)
-            refs = _refs(trust, assignment, source, state)
+            refs, release = _refs(trust, assignment, source, state)
             files = [_place(ref, source, state, brought) for ref in refs]
+            if release is not None:
+                files = _patched(files, release, trust, state)
         preview = Preview(
             device=config.device.id,
             metadata=trust.versions,
@@ -248,14 +166,39 @@ def _refresh(trust: Trust, bundle: TufBundle | None, time: TrustedTime) -> None:
 
 def _refs(
     trust: Trust, assignment: Assignment, source: Source, state: DeviceState
-) -> list[FileRef]:
-    """Return the manifest and the files of a release, as far as they are known."""
+) -> tuple[list[FileRef], Release | None]:
+    """Return the files of a release and its manifest, as far as they are known."""
     signed = trust.find(assignment.target)
-    manifest = _read_manifest(signed, assignment, source, state)
-    if manifest is None:
-        return [signed]
-    check_targets(manifest, trust)
-    return [signed, *manifest.bundle.device_files]
+    release = _read_manifest(signed, assignment, source, state)
+    if release is None:
+        return [signed], None
+    check_targets(release, trust)
+    return [signed, *release.bundle.device_files], release
+
+
+def _patched(
+    files: list[PreviewFile], release: Release, trust: Trust, state: DeviceState
+) -> list[PreviewFile]:
+    """Put the patch that would be fetched before the model that is made of it."""
+    model, slots = release.bundle.model, state.slots
+    is_fetched = any(f.sha256 == model.sha256 and f.place == "hub" for f in files)
+    if not is_fetched or not (state.folder / ARTIFACTS).exists():
+        return files
+    way = DeltaWay(ArtifactStore(state.folder), trust, Ways(interrupted=lambda: False))
+    offer = way.find(release, (slots.active, slots.previous))
+    if offer is None:
+        return files
+    patch = PreviewFile(
+        name=offer.patch.name,
+        sha256=offer.patch.sha256,
+        bytes=offer.patch.bytes,
+        place="hub",
+    )
+    made = [
+        msgspec.structs.replace(f, place="patch") if f.sha256 == model.sha256 else f
+        for f in files
+    ]
+    return [patch, *made]
 
 
 def _read_manifest(
@@ -279,7 +222,7 @@ def _read_manifest(
 def _place(
     file: FileRef, source: Source, state: DeviceState, brought: dict[str, Path]
 ) -> PreviewFile:
-    place: Literal["here", "folder", "hub"] = "here"
+    place: Place = "here"
     if not _is_here(file, state):
         path = source.find(file)
         place = "hub" if path is None else "folder"
@@ -298,7 +241,7 @@ def _is_here(file: FileRef, state: DeviceState) -> bool:
 
 
 def _artifact(file: FileRef, state: DeviceState) -> Path:
-    return state.folder / "artifacts" / file.sha256
+    return state.folder / ARTIFACTS / file.sha256
 
 
 def _newest(trust: Trust, folder: Path) -> int:

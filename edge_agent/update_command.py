@@ -48,19 +48,20 @@ def check(config_path: Path, folder: Path | None, url: str, *, as_json: bool) ->
 
     Without --from and --url the metadata that the agent has is judged.
     """
-    from edge_agent import preview
+    from edge_agent import update_source
+    from edge_agent.preview import look
     from edge_agent.update.folder import Folder
 
     if folder is not None and url:
         raise click.UsageError("give either --from or --url")
     config = read_config(config_path)
-    source = preview.FromAgent()
+    source = update_source.FromAgent()
     if folder is not None:
-        source = preview.FromFolder(Folder(folder))
+        source = update_source.FromFolder(Folder(folder))
     elif url:
-        source = preview.web_source(config, config_path, url)
+        source = update_source.web_source(config, config_path, url)
     with _checked():
-        found, _ = preview.look(config, config_path, source)
+        found, _ = look(config, config_path, source)
     print_document(found, found.lines(), as_json=as_json)
 
 

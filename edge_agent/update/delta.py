@@ -87,7 +87,7 @@ class DeltaWay:
         """
         model = release.bundle.model
         is_near = self._store.has(model) or self._ways.brings(model)
-        offer = None if is_near else self._find(release, present)
+        offer = None if is_near else self.find(release, present)
         if offer is None:
             return ""
         try:
@@ -110,10 +110,10 @@ class DeltaWay:
 
     def in_use(self, release: Release, present: Iterable[int]) -> str:
         """Return the digest of the patch that would be fetched now; empty: none."""
-        offer = self._find(release, present)
+        offer = self.find(release, present)
         return offer.patch.sha256 if offer else ""
 
-    def _find(self, release: Release, present: Iterable[int]) -> Offer | None:
+    def find(self, release: Release, present: Iterable[int]) -> Offer | None:
         """Return the smallest patch that is worth it."""
         model = release.bundle.model
         offers = [

@@ -147,10 +147,34 @@ def test_an_older_folder_is_a_conflict(
     )
 
     done = agent.ask("update", "apply", "--from", str(folder))
+    agent.stop()
+    later = agent.ask("update", "apply", "--from", str(folder))
 
-    assert done.returncode == 5
+    assert (done.returncode, later.returncode) == (5, 5)
     assert "AGENT-UPDATE-092" in done.stderr
+    assert "AGENT-UPDATE-092" in later.stderr
     assert slots_of(agent).active == 1
+
+
+def test_a_device_in_the_penalty_box_keeps_the_folder(
+    agent: Agent, folder: Path
+) -> None:
+    """The command says that it is not taken up now; it waits in the inbox."""
+    start(agent)
+    assert agent.stop() == 0
+    now = SystemClock().wall()
+    store = SlotStore(agent.database, ID)
+    store.write(Slots(failed_at=(now - 20, now - 10)))
+    store.close()
+    agent.start()
+
+    done = agent.ask("update", "apply", "--from", str(folder))
+    status = json.loads(agent.ask("update", "status", "--json").stdout)
+
+    assert (done.returncode, "AGENT-UPDATE-095" in done.stderr) == (5, True)
+    assert status["brought"]
+    assert status["penalty_until"] > now
+    assert slots_of(agent).seq == 0
 
 
 def test_a_folder_is_looked_at_without_changing_anything(
