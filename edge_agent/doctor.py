@@ -9,14 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-import msgspec
 
 from edge_agent.base.clock import EARLIEST_WALL
 from edge_agent.base.tls import client_context
 from edge_agent.config import AgentConfig, place_tls
+from edge_agent.doctor_flows import examine_sink, examine_source
 from edge_agent.errors import EnrolError, LinkError, StoreError
+from edge_agent.finding import Finding
 from edge_agent.link.mqtt import refuse_plaintext
 from edge_agent.openssl import read_certificate
 from edge_agent.status import last_version
@@ -25,21 +26,6 @@ from edge_agent.store.db import DB_FILE
 MIN_FREE_BYTES = 64 << 20
 CONNECT_S = 3.0
 IMPORT_S = 60.0
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One check: whether it holds, what was seen, and what to do where it fails."""
-
-    check: str
-    ok: bool
-    seen: str
-    cure: str = ""
-
-    def line(self) -> str:
-        """Return the finding as one line of text."""
-        mark = "ok  " if self.ok else "FAIL"
-        cure = f" -> {self.cure}" if self.cure and not self.ok else ""
-        return f"{mark}  {self.check}: {self.seen}{cure}"
 
 
 def examine(config: AgentConfig, config_path: Path) -> list[Finding]:
@@ -52,6 +38,8 @@ def examine(config: AgentConfig, config_path: Path) -> list[Finding]:
         _runtime,
         lambda: _broker(config, state_dir / DB_FILE),
         *([lambda: _certificate(config, folder)] if config.broker.tls.enabled else []),
+        *(partial(examine_source, one, folder) for one in config.all_sources),
+        *(partial(examine_sink, one, folder) for one in config.sinks),
         lambda: _disk(state_dir),
         _clock,
     ]

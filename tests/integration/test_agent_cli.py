@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -97,6 +98,28 @@ def test_doctor_names_cures(config: Path) -> None:
     assert any(line.startswith("FAIL  root of trust") for line in lines)
     assert any(line.startswith("ok    runtime") for line in lines)
     assert all("->" in line for line in lines if line.startswith("FAIL"))
+
+
+def test_doctor_looks_at_sources_and_sinks(config: Path) -> None:
+    """Folders, files, secrets and programs, each with its cure."""
+    with config.open("a") as file:
+        file.write(
+            '[[sources]]\nkind = "folder"\npath = "in"\n'
+            '[[sources]]\nkind = "csv"\npath = "none.csv"\n'
+            '[[sources]]\nkind = "camera"\n'
+            '[[sources]]\nkind = "mqtt"\ntopic = "a"\n'
+            'broker = { username = "u", password_file = "none" }\n'
+            '[[sinks]]\nkind = "command"\nargv = ["no-such-program"]\nrule = {}\n'
+            '[[sinks]]\nkind = "webhook"\nurl = "http://127.0.0.1:1/"\nrule = {}\n'
+        )
+    (config.parent / "in").mkdir()
+    done = ask("doctor", "--config", str(config), "--json")
+    found = {one["check"]: one["ok"] for one in json.loads(done.stdout)}
+    assert found["source folder"] is found["sink webhook"] is True
+    # Not installed where the older runtime is tested.
+    assert found["source camera"] is (find_spec("cv2") is not None)
+    assert found["source csv"] is found["source mqtt"] is False
+    assert found["sink command"] is False
 
 
 def test_status_before_the_first_run(config: Path) -> None:
