@@ -52,6 +52,8 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     pinned: bool
     quarantined: tuple[int, ...]
+    pinned: bool
+    """Whether a person at the device holds it on what it runs."""
     penalty_until: float
     """Until when the device takes up no release that is new to it (0: it does)."""
     metadata: list[RoleState]
@@ -74,6 +76,8 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
             f"clock        {'right' if self.clock_trusted else 'cannot be right'}",
             f"now          {_text(self.trusted_now)}, as far as expiry goes",
         ]
+        if self.pinned:
+            lines.append("pinned       takes up no other release")
         if self.penalty_until:
             until = _text(self.penalty_until)
             lines.append(f"penalty      takes up nothing new until {until}")
@@ -164,6 +168,7 @@ def read_update_state(config: AgentConfig, config_path: Path) -> UpdateState:
         attempts=slots.attempts,
         pinned=slots.pinned,
         quarantined=slots.quarantined,
+        pinned=slots.pinned,
         penalty_until=penalty_until(slots, state.time.now()),
         metadata=read_roles(state.folder / TUF),
         trusted_now=state.time.now(),

@@ -156,15 +156,16 @@ def test_an_older_folder_is_a_conflict(
     assert slots_of(agent).active == 1
 
 
-def test_a_device_in_the_penalty_box_keeps_the_folder(
-    agent: Agent, folder: Path
+@pytest.mark.parametrize("pinned", [False, True], ids=["penalty", "pinned"])
+def test_a_device_that_takes_up_nothing_keeps_the_folder(
+    agent: Agent, folder: Path, *, pinned: bool
 ) -> None:
     """The command says that it is not taken up now; it waits in the inbox."""
     start(agent)
     assert agent.stop() == 0
     now = SystemClock().wall()
     store = SlotStore(agent.database, ID)
-    store.write(Slots(failed_at=(now - 20, now - 10)))
+    store.write(Slots(pinned=pinned, failed_at=() if pinned else (now - 20, now - 10)))
     store.close()
     agent.start()
 
@@ -173,7 +174,7 @@ def test_a_device_in_the_penalty_box_keeps_the_folder(
 
     assert (done.returncode, "AGENT-UPDATE-095" in done.stderr) == (5, True)
     assert status["brought"]
-    assert status["penalty_until"] > now
+    assert (status["pinned"], status["penalty_until"] > now) == (pinned, not pinned)
     assert slots_of(agent).seq == 0
 
 
