@@ -34,9 +34,8 @@ def examine(config: AgentConfig, config_path: Path) -> list[Finding]:
     state_dir = folder / config.device.state_dir
     checks: list[Callable[[], Finding]] = [
         lambda: _state_folder(state_dir),
-        lambda: _root_file(folder / config.trust.root),
+        *_fleet_checks(config, folder, state_dir),
         _runtime,
-        lambda: _broker(config, state_dir / DB_FILE),
         *([lambda: _certificate(config, folder)] if config.broker.tls.enabled else []),
         *(partial(examine_source, one, folder) for one in config.all_sources),
         *(partial(examine_sink, one, folder) for one in config.sinks),
@@ -44,6 +43,19 @@ def examine(config: AgentConfig, config_path: Path) -> list[Finding]:
         _clock,
     ]
     return [check() for check in checks]
+
+
+def _fleet_checks(
+    config: AgentConfig, folder: Path, state_dir: Path
+) -> list[Callable[[], Finding]]:
+    """Return what only a device of a fleet needs; one that works alone does not."""
+    if not config.trust.root:
+        seen = "none: this device works alone until `edge-agent join FILE`"
+        return [lambda: Finding(check="fleet", ok=True, seen=seen)]
+    return [
+        lambda: _root_file(folder / config.trust.root),
+        lambda: _broker(config, state_dir / DB_FILE),
+    ]
 
 
 def _state_folder(state_dir: Path) -> Finding:

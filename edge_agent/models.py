@@ -130,9 +130,15 @@ def wish(config: AgentConfig, config_path: Path, action: Action) -> Done:
     Raises:
         NoStateError: The agent has never run here.
         WishError: The device is not in a state for it, or the agent does not answer
-            (``AGENT-UPDATE-101``).
+            (``AGENT-UPDATE-101``), or there is no fleet (``-102``).
         StoreError: The state folder cannot be read or written.
     """
+    if not config.trust.root:
+        raise WishError(
+            "AGENT-UPDATE-102",
+            "this device belongs to no fleet: nobody changes its model",
+            cure="edge-agent join FILE joins one",
+        )
     database = database_path(config, config_path)
     state_dir = database.parent
     made = Wish(id=secrets.token_hex(8), action=action)

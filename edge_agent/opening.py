@@ -28,10 +28,18 @@ def read_root(path: Path) -> bytes:
     """Read the provisioned root of trust.
 
     Raises:
-        AgentError: It cannot be read (AGENT-TRUST-001).
+        AgentError: It cannot be read (AGENT-TRUST-001), or there is none
+            (AGENT-TRUST-002).
     """
     try:
         return path.read_bytes()
+    except IsADirectoryError as error:
+        # An empty trust.root is the folder of the configuration.
+        raise AgentError(
+            "AGENT-TRUST-002",
+            "trust.root names no file: this device belongs to no fleet yet",
+            cure="edge-agent join FILE, or go on alone: edge-agent run --model FILE",
+        ) from error
     except OSError as error:
         raise AgentError(
             "AGENT-TRUST-001",

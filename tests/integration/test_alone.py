@@ -133,6 +133,20 @@ def test_the_model_is_the_file_and_nothing_is_kept_for_a_hub(
         assert (status.release, status.labels) == (0, LABELS)
     assert alone.stop() == 0
     where = ("--config", str(tmp_path / "dir" / "agent.toml"))
+    for words, code, what in (
+        (("doctor",), 0, "works alone"),
+        (("models", "list"), 0, "factory"),
+        (("models", "pin"), 5, "AGENT-UPDATE-102"),
+        (("run",), 1, "AGENT-TRUST-002"),
+    ):
+        asked = subprocess.run(
+            [sys.executable, "-m", "edge_agent", *words, *where],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert asked.returncode == code, asked.stderr
+        assert what in asked.stdout + asked.stderr
     done = subprocess.run(
         [sys.executable, "-m", "edge_agent", "outbox", "stats", "--json", *where],
         capture_output=True,
