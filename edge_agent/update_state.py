@@ -50,7 +50,6 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     detail: str
     attempts: int
-    pinned: bool
     quarantined: tuple[int, ...]
     pinned: bool
     """Whether a person at the device holds it on what it runs."""
@@ -95,8 +94,7 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
 
     def _slots(self) -> str:
         tried = f", candidate {self.candidate}" if self.candidate else ""
-        pinned = ", pinned: other releases wait" if self.pinned else ""
-        return f"active {self.active}, previous {self.previous}{tried}{pinned}"
+        return f"active {self.active}, previous {self.previous}{tried}"
 
     def _assignment(self) -> str:
         if not self.assignment_seq:
@@ -166,7 +164,6 @@ def read_update_state(config: AgentConfig, config_path: Path) -> UpdateState:
         code=slots.code,
         detail=slots.detail,
         attempts=slots.attempts,
-        pinned=slots.pinned,
         quarantined=slots.quarantined,
         pinned=slots.pinned,
         penalty_until=penalty_until(slots, state.time.now()),
