@@ -168,6 +168,7 @@ def test_a_device_that_takes_up_nothing_keeps_the_folder(
     store.write(Slots(pinned=pinned, failed_at=() if pinned else (now - 20, now - 10)))
     store.close()
     agent.start()
+    wait_for(lambda: len(agent.events("worker.ready")) > 1, "the agent again")
 
     done = agent.ask("update", "apply", "--from", str(folder))
     status = json.loads(agent.ask("update", "status", "--json").stdout)
