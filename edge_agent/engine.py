@@ -29,6 +29,7 @@ from edge_agent.pipeline.validate import INPUTS, Validator
 from edge_agent.runtime.fit import ask, check_fit
 from edge_agent.runtime.litert import load_model
 from edge_agent.runtime.port import Array, TensorSpec
+from edge_agent.runtime.trial import must_be_tried, try_out
 from edge_agent.sketch.choice import choose_channels
 from edge_agent.sketch.profile import WindowProfile
 from edge_agent.wire.codec import decode
@@ -109,6 +110,9 @@ class Engine:
     def open(cls, path: Path | str, *, monitor: bool = True) -> Self:
         """Load a bundle folder (its digests are checked) or a single ``.tflite`` file.
 
+        Nothing vouches for a single file: where damaged ones end the process
+        (``tflite-runtime``), it is tried in another process first.
+
         Args:
             path: The folder or the file.
             monitor: Whether to keep a profile: on the channels of the bundle's
@@ -120,7 +124,10 @@ class Engine:
         path = Path(path)
         try:
             if not path.is_dir():
-                return cls(path.read_bytes(), channels=() if monitor else None)
+                data = path.read_bytes()
+                if must_be_tried():
+                    try_out(data)
+                return cls(data, channels=() if monitor else None)
             bundle = decode((path / BUNDLE_FILE).read_bytes(), Bundle)
             data = _read_checked(path, bundle.model)
             if not monitor:

@@ -10,10 +10,10 @@ import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from edge_agent.base.installed import installed_version
 from edge_agent.base.loopback import is_loopback
 from edge_agent.config import ApiConfig, split_address
 from edge_agent.errors import AgentError, WorkerError
@@ -89,7 +89,7 @@ class OipApi:
         self._budget = BodyBudget(
             config.max_body_bytes, BODIES_AT_ONCE * config.max_body_bytes
         )
-        self._models, self._version = models, version("shoal")
+        self._models, self._version = models, installed_version("shoal") or "source"
         self._ports = HttpPorts(
             answer=Routes(models, self._version).answer,
             spawn=ports.spawn,
