@@ -30,7 +30,7 @@ class Validator:
         self._shape = tuple(contract.tensor.shape)
         self._dtype = np.dtype(contract.tensor.dtype)
         self._floats = self._dtype.kind == "f"
-        self._low, self._high = contract.low, contract.high
+        self._low, self._high = self._limits(contract)
         self._room = 0.0
         if self._dtype in _WIDE and self._low < 0 < self._high:
             self._room = CLOSE * min(-self._low, self._high) ** 2
@@ -63,6 +63,18 @@ class Validator:
             if not (low >= self._low and high <= self._high):
                 raise self._outside(float(low), float(high))
         return sample
+
+    def _limits(self, contract: InputContract) -> tuple[float, float]:
+        """Return the limits as the input's floats have them, always finite.
+
+        A sample at 0.6 is at the limit 0.6, which float32 rounds up: NumPy 1 would
+        call it outside.
+        """
+        if not self._floats:
+            return contract.low, contract.high
+        widest = np.finfo(self._dtype)
+        low, high = np.clip((contract.low, contract.high), widest.min, widest.max)
+        return float(low.astype(self._dtype)), float(high.astype(self._dtype))
 
     def _converted(self, sample: Sample) -> Array:
         kind = sample.dtype.kind

@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.errors import SampleRejectedError, WorkerError
 from edge_agent.runtime.litert import load_model
-from edge_agent.update.selftest import judge
+from edge_agent.update.selftest import spawn_self_test
 from edge_agent.wire.records import ProfileRecord, SampleRecord
 from edge_agent.wire.topics import Lane
 from tests.fakes.pump_release import MODEL, pump_sample, put_pump_release
@@ -93,7 +93,12 @@ def test_the_self_test_compares_every_output(tmp_path: Path) -> None:
     device = Device(tmp_path)
     put_pump_release(device.store, 3)
     put_pump_release(device.store, 4, shift=0.5)
-    good, bad = (judge(device.store.load_release(number)) for number in (3, 4))
+    good, bad = (
+        spawn_self_test(device.state, number, interrupted=lambda: False)
+        for number in (3, 4)
+    )
+    assert good is not None
+    assert bad is not None
     assert good.ok
     assert good.latency_us > 0
     assert (bad.ok, bad.code) == (False, "AGENT-UPDATE-041")

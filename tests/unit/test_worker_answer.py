@@ -112,7 +112,8 @@ def test_trial_samples_keep_the_limits() -> None:
         ),
     ]
     samples = trial_samples(inputs)
-    assert all(s["x"].min() >= 0.5 and s["x"].max() <= 0.6 for s in samples)
+    high = np.float32(0.6)
+    assert all(s["x"].min() >= 0.5 and s["x"].max() <= high for s in samples)
     assert all(s["n"].dtype == np.int32 and not s["n"].any() for s in samples)
 
 

@@ -59,3 +59,22 @@ def test_double_precision_becomes_contiguous_single() -> None:
     taken = validate(sample, CONTRACT)
     assert taken.dtype == np.float32
     assert taken.flags.c_contiguous
+
+
+def test_a_limit_is_what_the_inputs_numbers_make_of_it() -> None:
+    """float32 has no 0.6: the number nearest to it is at the limit, not beyond."""
+    tensor = TensorContract(name="x", shape=[2])
+    contract = InputContract(tensor=tensor, low=0.6, high=0.6)
+    sample = np.full(2, 0.6, np.float32)
+
+    assert validate(sample, contract) is sample
+
+
+def test_limits_beyond_a_narrow_float_still_refuse_infinity() -> None:
+    """float16 ends at 65,504; what is beyond is infinite, and refused."""
+    tensor = TensorContract(name="x", shape=[2], dtype="float16")
+    sample = np.array([1.0, np.inf], np.float16)
+    with pytest.raises(SampleRejectedError) as caught:
+        validate(sample, InputContract(tensor=tensor))
+
+    assert caught.value.reason == "not_finite"
