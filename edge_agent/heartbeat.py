@@ -29,6 +29,8 @@ from edge_agent.wire.topics import Lane
 SOCKET_FILE = "agent.sock"
 ASK_S = 2.0
 CHECK_S = 3.0
+MISFITS = ("shape", "dtype")
+"""Reasons of rejected samples that no other value would have saved."""
 RELOAD_S = 30.0
 _PAGE_FIELD = 1
 
@@ -47,6 +49,8 @@ class WorkerPort:
         """Point at the local API; nothing is opened yet."""
         self._socket = socket
         self._clients = _Clients()
+        self._lock = threading.Lock()
+        self._changes = 0
         self.loaded = Loaded()
 
     def stats(self) -> StatsReply:
@@ -55,8 +59,12 @@ class WorkerPort:
         Raises:
             WorkerError: It does not answer.
         """
+        asked = self._changes
         reply = self._client(ASK_S).stats()
-        self.loaded = Loaded(release=reply.release, sha256=reply.sha256)
+        with self._lock:
+            # What was asked for before a swap and comes after it is not so any more.
+            if asked == self._changes:
+                self.loaded = Loaded(release=reply.release, sha256=reply.sha256)
         return reply
 
     def figures(self) -> WorkerFigures:
@@ -98,10 +106,11 @@ class WorkerPort:
             WorkerError: It does not answer.
         """
         reply = self._client(RELOAD_S).reload()
-        self.loaded = Loaded(
+        loaded = Loaded(
             release=reply.release, sha256=reply.sha256, problem=reply.problem
         )
-        return self.loaded
+        self._change(loaded)
+        return loaded
 
     def carry_out(self, command: Command) -> None:
         """Hand a command to the worker.
@@ -124,7 +133,12 @@ class WorkerPort:
 
     def forget(self) -> None:
         """Take note that nothing is loaded: the worker died or is silent."""
-        self.loaded = Loaded()
+        self._change(Loaded())
+
+    def _change(self, loaded: Loaded) -> None:
+        with self._lock:
+            self._changes += 1
+            self.loaded = loaded
 
     def _client(self, timeout_s: float) -> Client:
         made = self._clients.made
@@ -141,6 +155,7 @@ def figures_of(reply: StatsReply | FiguresReply) -> Figures:
         release=reply.release,
         predictions=predictions,
         errors=reply.errors,
+        misfits=sum(reply.rejected_by_reason.get(reason, 0) for reason in MISFITS),
         latency_us=quantile_us(counts, 0.5),
         confidence=reply.confidence_sum / predictions if predictions else 0.0,
         class_counts=tuple(reply.class_counts),

@@ -313,6 +313,7 @@ class Supervisor:
             penalty_until=self._updates.penalty_until() or UNSET,
             clock_untrusted=self._updates.clock_untrusted() or UNSET,
             pinned=self._slots.pinned or UNSET,
+            obstacle=self._updates.obstacle() or UNSET,
         )
 
     def _deliver(self, message: Delivery) -> None:

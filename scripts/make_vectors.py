@@ -19,6 +19,7 @@ from edge_agent.wire.control import (
     Assignment,
     CollectSamples,
     Command,
+    Obstacle,
     Presence,
     ProbationPolicy,
     Reported,
@@ -78,6 +79,7 @@ OPTIONAL = (
     "pinned",
     "source_dropped",
     "shedding",
+    "obstacle",
     "clock_untrusted",
     "weights",
     "extra_inputs",
@@ -146,6 +148,14 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
         device="watch-01", boot=BOOT, version=4, at=AT, release=1, penalty_until=AT + 60
     ),
     Reported(device="watch-01", boot=BOOT, version=4, at=AT, release=1, pinned=True),
+    Reported(
+        device="watch-01",
+        boot=BOOT,
+        version=4,
+        at=AT,
+        release=1,
+        obstacle=Obstacle(code="AGENT-UPDATE-011", text="metadata has expired"),
+    ),
     Reported(
         device="watch-01", boot=BOOT, version=4, at=AT, release=1, clock_untrusted=True
     ),

@@ -17,6 +17,13 @@ from edge_agent.runtime.interpreted import InterpretedModel
 from edge_agent.runtime.port import ANY, UNLOADABLE, UNSERVED, Model, TensorSpec
 
 _PACKAGES = ("ai-edge-litert", "tflite-runtime")
+_LACKS = (
+    "Select TensorFlow op",
+    "unresolved custom op",
+    "Didn't find op for builtin opcode",
+    "builtin_code out of range",
+)
+"""What both runtimes say of operators that they do not have."""
 _FAILURES = (ValueError, RuntimeError, KeyError, TypeError, MemoryError)
 
 
@@ -32,7 +39,8 @@ def load_model(data: bytes, *, threads: int = 1, warm_up: int = 3) -> Model:
     Raises:
         ModelError: ``AGENT-MODEL-001`` the bytes do not load or run;
             ``AGENT-MODEL-002`` it loads, but needs what the device does not offer
-            (texts, complex numbers, or no runtime is installed).
+            (texts, complex numbers, operators that it lacks, or no runtime is
+            installed).
     """
     module = _runtime()[1]
     try:
@@ -40,6 +48,12 @@ def load_model(data: bytes, *, threads: int = 1, warm_up: int = 3) -> Model:
             lambda: module.Interpreter(model_content=data, num_threads=threads)
         )
     except _FAILURES as error:
+        if any(text in str(error) for text in _LACKS):
+            raise ModelError(
+                UNSERVED,
+                f"model needs an operator that this runtime lacks: {error}",
+                cure="convert it with built-in operators only, or update the runtime",
+            ) from error
         raise ModelError(UNLOADABLE, f"model does not load: {error}") from error
     zeros = {spec.name: np.zeros(_smallest(spec), spec.dtype) for spec in model.inputs}
     for _ in range(warm_up):

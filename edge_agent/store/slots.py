@@ -33,11 +33,15 @@ _ROW = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """How a release did over some predictions: what probation compares."""
+    """How a release did over some predictions: what probation compares.
+
+    ``misfits`` are samples of another shape or number format than it takes.
+    """
 
     release: int = 0
     predictions: int = 0
     errors: int = 0
+    misfits: int = 0
     latency_us: float = 0.0
     confidence: float = 0.0
     class_counts: tuple[int, ...] = ()

@@ -42,6 +42,7 @@ TOO_LONG, OTHER_DIGEST, REFUSED = (
 )
 UNREACHABLE, BAD_ANSWER = "AGENT-UPDATE-020", "AGENT-UPDATE-024"
 INTERRUPTED = "AGENT-UPDATE-025"
+NO_BLOCKS = "AGENT-UPDATE-026"
 NO_HTTP = "artifact.no_http"
 FETCHED = "artifact.fetched"
 _OK, _PARTIAL, _BAD_RANGE = 200, 206, 416
@@ -131,22 +132,38 @@ def fetch_artifact(
     url = f"{base_url.rstrip('/')}/artifacts/{file.sha256}" if base_url else ""
     by_blocks = not url and not is_local
     try:
-        if url or is_local:
-            try:
-                _download(url, file, part, ways)
-            except UpdateError as error:
-                if ways.blocks is None or error.code not in {UNREACHABLE, BAD_ANSWER}:
-                    raise
-                log.info(NO_HTTP, extra={"artifact": file.name, "why": error.text})
-                by_blocks = True
         if by_blocks:
             _download("", file, part, ways)
+        else:
+            by_blocks = _download_somehow(url, file, part, ways)
         part.replace(store.path(file.sha256))
         sync_folder(part.parent)
     except OSError as error:
         raise disk_error(error) from error
     log.info(FETCHED, extra={"artifact": file.name, "through_broker": by_blocks})
     return by_blocks
+
+
+def _download_somehow(url: str, file: FileRef, part: Path, ways: Ways) -> bool:
+    """Download over HTTP, else in blocks; return whether it was in blocks."""
+    try:
+        _download(url, file, part, ways)
+    except UpdateError as error:
+        if ways.blocks is None or error.code not in {UNREACHABLE, BAD_ANSWER}:
+            raise
+        log.info(NO_HTTP, extra={"artifact": file.name, "why": error.text})
+        no_http = error
+    else:
+        return False
+    try:
+        _download("", file, part, ways)
+    except UpdateError as error:
+        if error.code not in {NO_BLOCKS, REFUSED}:
+            raise
+        # Why the usual way fails says more than that the other has nothing either.
+        text = f"{no_http.text}; {error.text}"
+        raise UpdateError(no_http.code, text, retryable=True) from error
+    return True
 
 
 def _take_local(part: Path, file: FileRef, way: Ways) -> bool:
@@ -292,7 +309,7 @@ def _stream_blocks(
         now = time.monotonic()
         if window.is_hopeless(now):
             raise UpdateError(
-                "AGENT-UPDATE-026",
+                NO_BLOCKS,
                 f"the hub sends no blocks of {file.name}",
                 cure="is the hub connected to the broker, and this the hub's release?",
                 retryable=True,

@@ -44,19 +44,19 @@ def fetch_meta(
         check_floor(assignment, trust)
     except UpdateError as error:
         if elapsed_s < METADATA_SOON_S:
-            return Again(why=str(error))
+            return Again(why=str(error), error=error)
         if elapsed_s > METADATA_PATIENCE_S and not error.retryable:
             raise
-        return _ask_server(assignment.artifacts_url, ways, str(error))
+        return _ask_server(assignment.artifacts_url, ways, error)
     return OK
 
 
-def _ask_server(url: str, ways: Ways, why: str) -> Outcome:
+def _ask_server(url: str, ways: Ways, why: UpdateError) -> Outcome:
     try:
         bundle = fetch_bundle(url, ways)
     except InterruptedDownloadError:
         raise
     except UpdateError as error:
-        return Again(why=f"{why}; {error}")
+        return Again(why=f"{why}; {error}", error=why)
     log.info(METADATA_FETCHED, extra={"url": url})
     return Fetched(bundle=bundle, why=why)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from edge_agent.errors import AgentError, UpdateError
 from edge_agent.update.machine import Happened
 from edge_agent.update.states import Event
 from edge_agent.wire.control import TufBundle
@@ -13,6 +14,8 @@ class Again:
 
     after_s: float = 0.0
     why: str = ""
+    error: AgentError | None = None
+    """The failure, where it is one that the hub should hear of if it does not pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,7 @@ class Fetched:
     """Metadata came over HTTP: it is to be judged, and then the phase tried again."""
 
     bundle: TufBundle
-    why: str
+    why: UpdateError
 
 
 Outcome = Happened | Again | Fetched

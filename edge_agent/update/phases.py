@@ -156,7 +156,7 @@ class Phases:
             return Again(after_s=WORKER_POLL_S, why="interrupted")
         except (UpdateError, StoreError, WorkerError) as error:
             if error.retryable:
-                return Again(why=str(error))
+                return Again(why=str(error), error=error)
             return Happened(event=Event.FAIL, code=error.code, detail=error.text)
 
     def _download(self, state: Slots) -> Outcome:

@@ -18,6 +18,7 @@ ERRORS = "AGENT-UPDATE-050"
 LATENCY = "AGENT-UPDATE-051"
 CLASS_SHIFT = "AGENT-UPDATE-052"
 CONFIDENCE = "AGENT-UPDATE-053"
+MISFITS = "AGENT-UPDATE-054"
 
 CLEARLY = 0.1
 """How much further from the reference than the release before is clearly worse."""
@@ -65,6 +66,9 @@ def decide(evidence: Evidence, policy: ProbationPolicy) -> Judgement:
     now = evidence.now
     tried = now.predictions + now.errors
     late = evidence.elapsed_s >= policy.deadline_s
+    misfit = _misfit(evidence, policy)
+    if misfit is not None:
+        return misfit
     if tried < policy.min_predictions and not late:
         return Judgement(verdict=Verdict.WAIT)
     if tried >= policy.min_predictions:
@@ -74,6 +78,24 @@ def decide(evidence: Evidence, policy: ProbationPolicy) -> Judgement:
     if evidence.elapsed_s < policy.min_s and not late:
         return Judgement(verdict=Verdict.WAIT)
     return Judgement(verdict=Verdict.PASS, detail=f"{now.predictions} predictions")
+
+
+def _misfit(evidence: Evidence, policy: ProbationPolicy) -> Judgement | None:
+    """Find a release that takes other samples than this device has.
+
+    Where most samples did not fit the release before either, it is the sender's fault.
+    """
+    now, before = evidence.now, evidence.before
+    tried = now.predictions + now.errors
+    if now.misfits < max(policy.min_predictions, 1) or now.misfits <= tried:
+        return None
+    if before is not None and before.misfits > before.predictions + before.errors:
+        return None
+    return _found(
+        MISFITS,
+        f"{now.misfits} of {now.misfits + tried} samples have another shape or number"
+        " format than the release takes",
+    )
 
 
 def _breach(evidence: Evidence, policy: ProbationPolicy) -> Judgement | None:

@@ -21,6 +21,7 @@ from edge_agent.update.hub_word import HubWord
 from edge_agent.update.inbox import OldAssignmentError
 from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work, step
 from edge_agent.update.metadata import EXPIRED
+from edge_agent.update.obstacles import Obstacles, Where
 from edge_agent.update.outcomes import Again, Fetched
 from edge_agent.update.penalty import penalty_until
 from edge_agent.update.phases import Phases
@@ -41,6 +42,8 @@ METADATA_REFUSED = "update.metadata_refused"
 IDLE_POLL_S = 1.0
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
+OBSTACLE_AFTER_S = 3.0
+"""A failure that has passed by then was none worth telling."""
 GRACE_S = 60.0
 """Time beyond a policy's deadline, after which a mute worker fails the release."""
 
@@ -79,6 +82,7 @@ class UpdateRunner:
         self._failures = 0
         self._why = ""
         self._penalty_told = 0
+        self.obstacles = Obstacles(lambda: on_change(self._state))
 
     @property
     def state(self) -> Slots:
@@ -113,9 +117,11 @@ class UpdateRunner:
         except UpdateError as error:
             # New keys may be in metadata that has not come yet.
             self._unverified = envelope
+            self.obstacles.note(Where.ASSIGNMENT, error)
             log.warning(ASSIGNMENT_REFUSED, extra={"error": str(error)})
             return
         self._unverified = None
+        self.obstacles.clear(Where.ASSIGNMENT)
         self._want(assignment)
 
     def on_folder(self, bundle: TufBundle, envelope: Envelope) -> Assignment:
@@ -161,8 +167,10 @@ class UpdateRunner:
         except UpdateError as error:
             # It may only seem so to a clock that is wrong: an assignment will tell.
             self._expired = bundle if error.code == EXPIRED else None
+            self.obstacles.note(Where.METADATA, error)
             log.warning(METADATA_REFUSED, extra={"error": str(error)})
             return
+        self.obstacles.clear(Where.METADATA)
         self._next_at = self._clock.mono()
         if self._unverified is not None:
             self.on_desired(self._unverified)
@@ -271,7 +279,7 @@ class UpdateRunner:
         self.on_metadata(fetched.bundle)
         if self._trust.versions != before:
             self._failures = 0
-        return Again(why=fetched.why)
+        return Again(why=str(fetched.why), error=fetched.why)
 
     def _idle(self) -> float:
         """Take up what was held back, when its time has come."""
@@ -351,10 +359,14 @@ class UpdateRunner:
         self._entered = self._next_at = self._clock.mono()
         self._failures = 0
         self._why = ""
+        self.obstacles.clear(Where.PHASE)
 
     def _wait(self, outcome: Again) -> None:
         pause_s = outcome.after_s
         self._why = outcome.why
+        lasted_s = self._clock.mono() - self._entered
+        if outcome.error is not None and lasted_s >= OBSTACLE_AFTER_S:
+            self.obstacles.note(Where.PHASE, outcome.error)
         if not pause_s:
             if not self._failures:
                 log.info(

@@ -29,6 +29,9 @@ from edge_agent.store.factory import FACTORY_RELEASE, read_factory
 
 MODULE = "edge_agent.update.selftest"
 WRONG = "AGENT-UPDATE-041"
+UNUSABLE = "AGENT-UPDATE-044"
+UNSUPPORTED = "AGENT-UPDATE-046"
+MAX_DETAIL = 500
 CPU_S = 60
 FILE_BYTES = 1 << 20
 OPEN_FILES = 64
@@ -211,7 +214,10 @@ def main(argv: list[str]) -> int:
             loaded = ArtifactStore(folder).load_release(number)
         verdict = judge(loaded)
     except AgentError as error:
-        verdict = _bad("AGENT-UPDATE-044", f"{error.code}: {error.text}")
+        from edge_agent.runtime.port import UNSERVED
+
+        code = UNSUPPORTED if error.code == UNSERVED else UNUSABLE
+        verdict = _bad(code, f"{error.code}: {error.text}"[:MAX_DETAIL])
     sys.stdout.buffer.write(msgspec.json.encode(verdict) + b"\n")
     return 0 if verdict.ok else 1
 

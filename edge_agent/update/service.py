@@ -23,13 +23,15 @@ from edge_agent.update.desk import Desk
 from edge_agent.update.download import BlockPort, Ways
 from edge_agent.update.inbox import Inbox
 from edge_agent.update.metadata import Trust
+from edge_agent.update.obstacles import Obstacles, Where
 from edge_agent.update.phases import Phases, Worker
 from edge_agent.update.runner import UpdateRunner
-from edge_agent.wire.control import Command, TufBundle, TufVersions
+from edge_agent.wire.control import Command, Obstacle, TufBundle, TufVersions
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.records import EventRecord
 
 STORE_FAILED = "store.failed"
+NO_ROOT = "update.no_root"
 INBOX_FULL = "update.inbox_full"
 INBOX = 64
 POLL_S = 0.25
@@ -103,6 +105,12 @@ class UpdateService:
         self._stop = threading.Event()
         self._penalty_until: Callable[[], float] = float
         self._clock_untrusted: Callable[[], bool] = bool
+        self._obstacles = Obstacles()
+        self._store_failed = False
+
+    def obstacle(self) -> Obstacle | None:
+        """Return what updates wait for, if anything."""
+        return self._obstacles.present
 
     def penalty_until(self) -> float:
         """Return until when nothing new is taken up (0: it is)."""
@@ -130,12 +138,28 @@ class UpdateService:
     def run(self) -> None:
         """Carry out what comes until :meth:`stop`.
 
+        A root that is none ends updates, and nothing else: the device goes on with
+        what it has and says so.
+
         Raises:
-            AgentError: The journal or the provisioned root cannot be read.
+            AgentError: The journal cannot be read.
         """
         settings = self._settings
         slots = SlotStore(settings.database, settings.boot, settings.outbox)
-        trust = Trust(settings.state_dir / "tuf", settings.root)
+        try:
+            trust = Trust(settings.state_dir / "tuf", settings.root)
+        except UpdateError as error:
+            log.error(NO_ROOT, extra={"error": str(error)})  # noqa: TRY400 - it is all
+            self._obstacles.note(Where.ROOT, error)
+            self._ports.on_change(slots.read(), TufVersions())
+            self._stop.wait()
+            slots.close()
+            return
+        self._follow(slots, trust)
+        slots.close()
+
+    def _follow(self, slots: SlotStore, trust: Trust) -> None:
+        settings = self._settings
         brought = Inbox(settings.state_dir)
         desk = Desk(settings.state_dir)
         phases = Phases(
@@ -162,6 +186,7 @@ class UpdateService:
             self._clock,
             on_change=lambda state: self._ports.on_change(state, trust.versions),
         )
+        self._obstacles = runner.obstacles
         self._penalty_until = runner.penalty_until
         self._clock_untrusted = lambda: not runner.clock_is_trusted
         commands = Commands(settings.device, slots, trust.verify, self._ports.carry_out)
@@ -176,7 +201,9 @@ class UpdateService:
             self._try(lambda: brought.look(runner))
             self._try(lambda: commands.tick(runner.trusted_now()))
             wait_s = self._try(runner.tick) or 0.0
-        slots.close()
+            if not self._store_failed:
+                runner.obstacles.clear(Where.STORE)
+            self._store_failed = False
 
     def _event(self, error: UpdateError) -> EventRecord:
         return EventRecord(
@@ -206,6 +233,8 @@ class UpdateService:
         try:
             return call()
         except StoreError as error:
+            self._store_failed = True
+            self._obstacles.note(Where.STORE, error)
             log.warning(STORE_FAILED, extra={"error": str(error)})
             self._stop.wait(STORE_PAUSE_S)
             return None

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import (
     BootId,
+    Code,
     Count,
     DeviceId,
     Instant,
@@ -56,6 +57,13 @@ class TufVersions(Message, frozen=True, kw_only=True):
     targets: Count = 0
 
 
+class Obstacle(Message, frozen=True, kw_only=True):
+    """What keeps a device's updates from going on while it tries again."""
+
+    code: Code
+    text: Text = ""
+
+
 class Reported(Message, frozen=True, kw_only=True):
     """Retained twin: what is really loaded, not what was asked for.
 
@@ -65,6 +73,7 @@ class Reported(Message, frozen=True, kw_only=True):
     that is new to it, unless forced: two failed within a day. ``clock_untrusted``:
     its clock cannot be right, so expiry is judged by the newest hub-signed time.
     ``pinned``: a person at the device wants the release to stay; others wait.
+    ``obstacle``: what its updates have waited for beyond a moment.
     """
 
     device: DeviceId
@@ -81,6 +90,7 @@ class Reported(Message, frozen=True, kw_only=True):
     penalty_until: Instant | UnsetType = UNSET
     clock_untrusted: bool | UnsetType = UNSET
     pinned: bool | UnsetType = UNSET
+    obstacle: Obstacle | UnsetType = UNSET
 
 
 class ProbationPolicy(Message, frozen=True, kw_only=True):

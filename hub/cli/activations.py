@@ -40,6 +40,13 @@ def activation_view(row: "Activation") -> ActivationView | None:
     )
 
 
+def obstacle_text(reported: Reported | None) -> str:
+    """Say what a device's updates wait for."""
+    if reported is None or reported.obstacle is UNSET:
+        return "-"
+    return f"{reported.obstacle.code} {reported.obstacle.text}"
+
+
 def activation_text(view: ActivationView | None) -> str:
     """Say how the newest activation ended."""
     if view is None:

@@ -14,6 +14,7 @@ from hub.cli.activations import (
     activation_text,
     activation_view,
     held_text,
+    obstacle_text,
     shadow_text,
 )
 from hub.cli.join_file import join_file
@@ -213,6 +214,7 @@ def _print_detail(detail: DeviceDetail) -> None:
             ("previous", (reported.previous if reported else 0) or "-"),
             ("phase", view.phase or "-"),
             ("activation", activation_text(detail.activation)),
+            ("waits for", obstacle_text(reported)),
             ("shadow", shadow_text(detail.shadow)),
             ("quarantined", held_text(reported)),
             ("certificate", _certificate_text(view.certificate_ends_at, time.time())),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.model_base import Base, read_base
 from tests.mutants.__main__ import BASES, DATA
 from tests.mutants.agent import Counts
-from tests.mutants.bases import Base, read_base
 from tests.mutants.device import MutantDevice
 from tests.mutants.mutate import KINDS, STRUCTURAL, pack, unpack
 from tests.mutants.plan import CRASHED, Finding, Mutant, draw

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edge_agent.base.exit_codes import ExitCode
-from tests.mutants.bases import read_base
+from tests.fakes.model_base import read_base
 from tests.mutants.report import Outcome, as_document, table
 from tests.mutants.run import Plan, try_on_agent, try_on_devices
 

@@ -13,9 +13,10 @@ from edge_agent.errors import AgentError, UpdateError
 from edge_agent.update.verify import check_files
 from edge_agent.wire.codec import encode
 from edge_agent.wire.manifest import Release
+from tests.fakes.model_base import LIMIT, Base
 from tests.fakes.releases import SHAPE, samples
+from tests.fakes.tuf_repository import sha256_of
 from tests.fakes.worker_device import Device
-from tests.mutants.bases import LIMIT, Base, sha256_of
 from tests.mutants.plan import Finding, Mutant
 from tests.mutants.trial import Nursery, judge_afresh
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.mutants.bases import Base
+from tests.fakes.model_base import Base
 from tests.mutants.mutate import KINDS, STRUCTURAL, mutate
 
 CRASHED, HUNG = "AGENT-UPDATE-040", "AGENT-UPDATE-043"

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.agent import AgentScene, Counts
-from tests.mutants.bases import Base
+from tests.fakes.agent_scene import AgentScene
+from tests.fakes.model_base import Base
+from tests.mutants.agent import Counts, MutantAgent
 from tests.mutants.device import MutantDevice
 from tests.mutants.plan import Finding, Mutant, draw
 
@@ -63,12 +64,13 @@ def try_on_agent(
     plan: Plan, good: Base, findings: Sequence[Finding], folder: Path
 ) -> Counts:
     """Give some mutants to a whole agent, signed, and some of these unsigned too."""
-    with AgentScene(folder / "agent", good) as scene:
+    with AgentScene(folder / "agent") as scene:
+        agent = MutantAgent(scene, good)
         for place, mutant in enumerate(choose(findings, plan.agents)):
-            scene.take_signed(mutant)
+            agent.take_signed(mutant)
             if place % UNSIGNED_SHARE == 0:
-                scene.take_unsigned(mutant)
-        return scene.counts
+                agent.take_unsigned(mutant)
+        return agent.counts
 
 
 def choose(findings: Iterable[Finding], count: int) -> list[Mutant]:

@@ -11,6 +11,7 @@ from edge_agent.update.probation import (
     CONFIDENCE,
     ERRORS,
     LATENCY,
+    MISFITS,
     Evidence,
     Verdict,
     decide,
@@ -121,3 +122,31 @@ def test_without_classes_confidence_is_not_compared() -> None:
     assert decide(values, POLICY).verdict is Verdict.PASS
     assert decide(after, POLICY).verdict is Verdict.PASS
     assert decide(replace(values, now=replace(NOW, errors=10)), POLICY).code == ERRORS
+
+
+def test_a_release_that_takes_other_samples_does_not_stay() -> None:
+    """Most samples have another shape than it takes: it is found before any answer."""
+    judgement = decide(now(predictions=0, misfits=60), POLICY)
+
+    assert (judgement.verdict, judgement.code) == (Verdict.BREACH, MISFITS)
+    assert "60 of 60" in judgement.detail
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        now(predictions=0, misfits=59),
+        replace(
+            now(predictions=0, misfits=60),
+            before=replace(BEFORE, predictions=10, misfits=300),
+        ),
+    ],
+)
+def test_few_misfits_and_old_ones_are_not_held_against_it(evidence: Evidence) -> None:
+    """Too few decide nothing, and what did not fit before is the sender's fault."""
+    assert decide(evidence, POLICY).verdict is Verdict.WAIT
+
+
+def test_a_mixed_source_is_judged_by_what_fits() -> None:
+    """As long as at least half of the samples fit, the release is judged by these."""
+    assert decide(now(misfits=60), POLICY).verdict is Verdict.PASS

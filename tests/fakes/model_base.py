@@ -1,6 +1,5 @@
-"""Model files to mutate, and the releases that are made of mutants."""
+"""A model file, its contract and golden inputs, and releases that are made of it."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from edge_agent.wire.manifest import (
     Release,
     TensorContract,
 )
-from tests.fakes.releases import LABELS, NAME, SHAPE, samples
+from tests.fakes.releases import LABELS, NAME
+from tests.fakes.tuf_repository import sha256_of
 from tests.fakes.worker_device import CHANNELS
 
 ATOL = 1e-3
@@ -31,7 +31,7 @@ OUTPUTS = {"probabilities": len(LABELS), "embedding": 8, "energy": 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """One good model file with the golden inputs that its mutants are held against."""
+    """One good model file with its golden inputs."""
 
     name: str
     data: bytes = field(repr=False)
@@ -47,11 +47,17 @@ class Base:
 
 def read_base(path: Path) -> Base:
     """Read a model of the test data's or the demo's form."""
-    data = path.read_bytes()
-    contract = InputContract(
-        tensor=TensorContract(name="x", shape=list(SHAPE)), low=-LIMIT, high=LIMIT
-    )
+    return base_of(path.stem, path.read_bytes())
+
+
+def base_of(name: str, data: bytes) -> Base:
+    """Return what is made of a model file's bytes."""
     engine = Engine(data, labels=LABELS)
+    contract = InputContract(
+        tensor=TensorContract(name="x", shape=engine.contract.tensor.shape),
+        low=-LIMIT,
+        high=LIMIT,
+    )
     try:
         reference = _reference(engine)
         golden = _golden(engine)
@@ -74,11 +80,11 @@ def read_base(path: Path) -> Base:
         provenance=Provenance(created_at=1.0),
     )
     files = {sha256_of(d): d for d in (reference, golden)}
-    return Base(name=path.stem, data=data, bundle=bundle, files=files)
+    return Base(name=name, data=data, bundle=bundle, files=files)
 
 
 def _golden(engine: Engine) -> bytes:
-    inputs = samples(8)
+    inputs = _inputs(engine, 8)
     made = [engine.predict(x).outputs for x in inputs]
     return write_golden(
         Golden(
@@ -89,15 +95,17 @@ def _golden(engine: Engine) -> bytes:
     )
 
 
+def _inputs(
+    engine: Engine, count: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    shape = (count, *engine.contract.tensor.shape)
+    return np.random.default_rng(5).normal(size=shape).astype(np.float32)
+
+
 def _reference(engine: Engine) -> bytes:
-    rows = [channel_values(CHANNELS, engine.predict(x)) for x in samples(64)]
+    rows = [channel_values(CHANNELS, engine.predict(x)) for x in _inputs(engine, 64)]
     return encode_pretty(build_reference(NAME, CHANNELS, np.stack(rows)))
 
 
 def _ref(name: str, data: bytes) -> FileRef:
     return FileRef(name=name, sha256=sha256_of(data), bytes=len(data))
-
-
-def sha256_of(data: bytes) -> str:
-    """Return the digest of bytes in hex."""
-    return hashlib.sha256(data).hexdigest()
