@@ -49,6 +49,7 @@ class WorkerPort:
         """Point at the local API; nothing is opened yet."""
         self._socket = socket
         self._clients = _Clients()
+        self._all: list[Client] = []
         self._lock = threading.Lock()
         self._changes = 0
         self.loaded = Loaded()
@@ -135,6 +136,11 @@ class WorkerPort:
         """Take note that nothing is loaded: the worker died or is silent."""
         self._change(Loaded())
 
+    def close(self) -> None:
+        """Close every thread's connections; none may call any more."""
+        for client in self._all:
+            client.close()
+
     def _change(self, loaded: Loaded) -> None:
         with self._lock:
             self._changes += 1
@@ -144,6 +150,7 @@ class WorkerPort:
         made = self._clients.made
         if timeout_s not in made:
             made[timeout_s] = Client(self._socket, timeout_s)
+            self._all.append(made[timeout_s])
         return made[timeout_s]
 
 

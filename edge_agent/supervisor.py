@@ -197,6 +197,7 @@ class Supervisor:
         threads["link"].join()
         for name in threads.keys() & {"disk", "identity", "watchdog"}:
             threads[name].join()
+        self._worker.close()
 
     def _beat(self) -> None:
         """Report health until told to stop."""

@@ -47,7 +47,9 @@ def worker(tmp_path: Path) -> Iterator[tuple[SlowWorker, WorkerPort]]:
 
     server = Server(tmp_path / "agent.sock", made.handle, spawn)
     spawn("api", server.run)
-    yield made, WorkerPort(tmp_path / "agent.sock")
+    port = WorkerPort(tmp_path / "agent.sock")
+    yield made, port
+    port.close()
     server.stop()
     for thread in threads:
         thread.join(WAIT_S)
