@@ -12,8 +12,10 @@ from msgspec.structs import replace
 
 from edge_agent.config import OutboxConfig
 from edge_agent.runtime.litert import load_model
+from edge_agent.serve.client import Client
 from edge_agent.store.outbox import Outbox
 from edge_agent.store.slots import SlotStore
+from edge_agent.update.probation import MIN_BASELINE
 from edge_agent.wire.control import CollectSamples, Command
 from edge_agent.wire.records import EventRecord, UpdateRecord
 from edge_agent.wire.topics import Lane
@@ -66,6 +68,12 @@ def outcomes(hub: AgentHub) -> list[tuple[int, str, str]]:
         for record in updates
         if isinstance(record, UpdateRecord) and record.outcome
     ]
+
+
+def predictions(agent: Agent) -> int:
+    """Return how many the active release has made."""
+    with Client(agent.folder / "state" / "agent.sock") as client:
+        return client.stats().predictions
 
 
 def test_agent_without_model_reports_itself(agent: Agent, hub: AgentHub) -> None:
@@ -220,6 +228,7 @@ def test_release_that_is_worse_here_is_rolled_back(
         agent.start()
         roll_out(hub, repository, good, 1, url)
         wait_for(lambda: outcomes(hub), "the first activation")
+        wait_for(lambda: predictions(agent) > 2 * MIN_BASELINE, "a baseline")
         made = assign(worse, DEVICE, 2, url)
         strict = replace(
             made.probation, confidence_drop_max=0.0, latency_ratio_max=1000
