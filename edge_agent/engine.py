@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from edge_agent.errors import ModelError, SampleRejectedError
-from edge_agent.pipeline.answer import (
-    ModelContract,
-    contract_of_bundle,
-    contract_of_model,
-    reader_of,
-)
-from edge_agent.pipeline.prediction import Given, Prediction, Sample
+from edge_agent.pipeline.answer import reader_of
+from edge_agent.pipeline.prediction import Prediction
 from edge_agent.pipeline.rows import Rows
 from edge_agent.pipeline.validate import INPUTS, Validator
 from edge_agent.runtime.fit import ask, check_fit
 from edge_agent.runtime.litert import load_model
 from edge_agent.runtime.port import Array, TensorSpec
+from edge_agent.runtime.telling import (
+    ModelContract,
+    contract_of_bundle,
+    contract_of_model,
+)
 from edge_agent.runtime.trial import must_be_tried, try_out
 from edge_agent.sketch.choice import choose_channels
 from edge_agent.sketch.profile import WindowProfile
@@ -46,6 +47,7 @@ __all__ = ["Engine", "Prediction", "TensorSpec"]
 
 UNREADABLE = "AGENT-MODEL-011"
 MAX_PROFILE_BYTES = 8 << 20
+AnyGiven = ArrayLike | Mapping[str, ArrayLike]
 NONE: dict[str, Array] = {}
 """No further inputs; never changed."""
 
@@ -163,11 +165,12 @@ class Engine:
         """Free the model."""
         self.close()
 
-    def predict(self, sample: Given, /, *further: Sample) -> Prediction:
+    def predict(self, sample: AnyGiven, /, *further: ArrayLike) -> Prediction:
         """Validate and infer one sample.
 
         Args:
-            sample: The sample of the first input, or those of all inputs by name.
+            sample: The sample of the first input, or those of all inputs by name;
+                arrays are the fast way, lists will do.
             further: The samples of the other inputs, in order.
 
         Raises:
@@ -237,7 +240,7 @@ class Engine:
         return self._model.predict
 
     def _predict_named(
-        self, sample: Given, further: Sequence[Sample], started: float
+        self, sample: AnyGiven, further: Sequence[ArrayLike], started: float
     ) -> Prediction:
         try:
             inputs = self._check_all(sample, further)
@@ -250,9 +253,12 @@ class Engine:
             outputs = ask(self._model, inputs)
             return self._note(outputs, inputs[first], extra, started)
 
-    def _check_all(self, sample: Given, further: Sequence[Sample]) -> dict[str, Array]:
+    def _check_all(
+        self, sample: AnyGiven, further: Sequence[ArrayLike]
+    ) -> dict[str, Array]:
+        given: Mapping[str, ArrayLike]
         if isinstance(sample, Mapping):
-            given: Mapping[str, Sample] = sample
+            given = sample
         else:
             given = dict(zip(self._validators, (sample, *further), strict=False))
         if set(given) != set(self._validators) or len(further) >= len(self._validators):
@@ -260,7 +266,7 @@ class Engine:
                 INPUTS, f"{len(given)} inputs, the model takes {[*self._validators]}"
             )
         return {
-            name: validator.check(np.asarray(given[name]))
+            name: validator.check(validator.as_array(given[name]))
             for name, validator in self._validators.items()
         }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from edge_agent.base.exit_codes import ShoalError
+from trainer.cli_import import import_command
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -67,6 +68,9 @@ def package(bundle: Path, model: Path, out: Path, *, as_json: bool) -> None:
     made = make(bundle, model, out, clock)
     print_result(made, out, clock.mono() - start, as_json=as_json)
     require_passed(made)
+
+
+cli.add_command(import_command)
 
 
 @cli.group()

@@ -62,9 +62,10 @@ def print_result(bundle: Bundle, out: Path, seconds: float, *, as_json: bool) ->
         }
         click.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2))
         return
+    accuracy = f"accuracy {bundle.accuracy:.3f}, " if bundle.accuracy else ""
     click.echo(
         f"{out}: {bundle.name}, {bundle.variant}, {bundle.model.bytes} bytes, "
-        f"accuracy {bundle.accuracy:.3f}, {seconds:.1f} s"
+        f"{accuracy}{seconds:.1f} s"
     )
     if line := tell_patch(bundle.gate.incumbent, bundle.metrics):
         click.echo(f"  {line}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edge_agent.pipeline.answer import trial_sample
+from edge_agent.runtime.telling import trial_sample
 from edge_agent.serve.oip.datatypes import datatype_of
 from edge_agent.store.disk import write_durably
 from edge_agent.wire.manifest import Bundle, InputContract

@@ -25,10 +25,10 @@ import numpy as np
 from edge_agent.base.installed import installed_runtime
 from edge_agent.class_names import read_class_names
 from edge_agent.errors import AgentError, ModelError
-from edge_agent.pipeline.answer import ModelContract, contract_of_model, trial_samples
 from edge_agent.runtime.fit import ask
 from edge_agent.runtime.litert import load_model
 from edge_agent.runtime.port import Array, Model
+from edge_agent.runtime.telling import ModelContract, contract_of_model, trial_samples
 from edge_agent.sketch.golden import Golden, write_golden
 from edge_agent.store.disk import disk_error, sync_folder, write_durably
 from edge_agent.wire.codec import encode, encode_pretty

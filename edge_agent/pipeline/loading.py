@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_agent.errors import AgentError
-from edge_agent.pipeline.answer import trial_sample
 from edge_agent.pipeline.infer import Ladder, Loaded
 from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.prediction import Predictor
 from edge_agent.pipeline.rows import channel_values
+from edge_agent.runtime.telling import trial_sample
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 from edge_agent.store.factory import FACTORY_RELEASE
 

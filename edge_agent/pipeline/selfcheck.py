@@ -7,8 +7,8 @@ answer is nobody's: it enters no window, no figure and no ring.
 import contextlib
 
 from edge_agent.errors import ModelError
-from edge_agent.pipeline.answer import trial_sample
 from edge_agent.pipeline.infer import Ladder, Loaded
+from edge_agent.runtime.telling import trial_sample
 
 CHECK_S = 1.4
 """How long one sample may hold a model; two models fit into the asker's deadline."""

@@ -5,6 +5,7 @@ a broken sensor and not as drift. Called by the engine before every inference.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from edge_agent.errors import SampleRejectedError
 from edge_agent.pipeline.prediction import Sample
@@ -75,6 +76,19 @@ class Validator:
         widest = np.finfo(self._dtype)
         low, high = np.clip((contract.low, contract.high), widest.min, widest.max)
         return float(low.astype(self._dtype)), float(high.astype(self._dtype))
+
+    def as_array(self, values: ArrayLike) -> Sample:
+        """Return what is no array yet as one.
+
+        Raises:
+            SampleRejectedError: It is none (``dtype``).
+        """
+        if isinstance(values, np.ndarray):
+            return values
+        try:
+            return np.asarray(values, self._dtype if self._floats else None)
+        except (ValueError, TypeError) as error:
+            raise SampleRejectedError(DTYPE, f"{error}{self._place()}") from error
 
     def _converted(self, sample: Sample) -> Array:
         kind = sample.dtype.kind

@@ -49,15 +49,18 @@ def ask(model: Model, sample: Mapping[str, Array]) -> dict[str, Array]:
     return model.predict_named(sample)
 
 
-def _check_tensor(what: str, tensor: TensorContract, spec: TensorSpec) -> None:
-    shape = tuple(tensor.shape)
-    same_shape = len(shape) == len(spec.shape) and all(
-        want in (have, ANY) for have, want in zip(shape, spec.shape, strict=True)
+def fits_shape(shape: Sequence[int], free: Sequence[int]) -> bool:
+    """Tell whether a shape is another one where that has no free dimensions."""
+    return len(shape) == len(free) and all(
+        want in (have, ANY) for have, want in zip(shape, free, strict=True)
     )
-    if not same_shape:
+
+
+def _check_tensor(what: str, tensor: TensorContract, spec: TensorSpec) -> None:
+    if not fits_shape(tensor.shape, spec.shape):
         raise ModelError(
             UNFIT,
-            f"contract has {what} {tensor.name!r} of shape {list(shape)},"
+            f"contract has {what} {tensor.name!r} of shape {list(tensor.shape)},"
             f" the model {list(spec.shape)}",
         )
     takes_floats = spec.quantized or spec.dtype == "float16"

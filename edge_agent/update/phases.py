@@ -130,6 +130,7 @@ class Phases:
         self._store = store
         self._worker = worker
         self._classes: tuple[int, tuple[int, ...]] = (0, ())
+        self._names = ((0, 0), True)
         self._beside = False
 
     def carry_out(self, state: Slots, now_wall: float, elapsed_s: float) -> Outcome:
@@ -284,6 +285,8 @@ class Phases:
         before = figures.before
         if before is None or before.release != state.previous:
             before = state.baseline
+        if not self._succeeds(state.previous, state.active):
+            before = None
         evidence = Evidence(
             now=figures.now,
             before=before,
@@ -299,6 +302,23 @@ class Phases:
             code=judgement.code,
             detail=judgement.detail,
         )
+
+    def _succeeds(self, previous: int, active: int) -> bool:
+        """Tell whether a release is of the model of the one before.
+
+        Another model takes its own time and tells other classes; it is held to its
+        signed budget and to the absolute limits only.
+        """
+        if self._names[0] != (previous, active):
+            try:
+                names = {
+                    self._store.read_release(number).bundle.name
+                    for number in (previous, active)
+                }
+            except StoreError:
+                return True
+            self._names = ((previous, active), len(names) == 1)
+        return self._names[1]
 
     def _reference_classes(self, release: int) -> tuple[int, ...]:
         if self._classes[0] != release:

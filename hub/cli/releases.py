@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from edge_agent.wire.manifest import Bundle, GateReport
+from edge_agent.wire.manifest import Bundle, GateReport, TensorContract
 from hub.cli.carrying import download_command
 from hub.cli.output import json_option, print_fields, print_json, print_table
+from hub.cli.release_import import import_command
 from hub.cli.signing import floor_command, publish_command
 from hub.config import Home
+
+SHOWN_LABELS = 32
 
 if TYPE_CHECKING:
     from hub.releases.deltas import Delta
@@ -83,7 +86,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
                 view.name,
                 view.state,
                 view.variant,
-                f"{view.accuracy:.3f}",
+                _accuracy_text(view.accuracy),
                 f"{view.model_bytes / 1024:.1f} KiB",
                 ", ".join(map(_delta_text, view.deltas)) or "-",
                 _time_text(view.created_at),
@@ -115,25 +118,7 @@ def get_command(home: Home, release: int, *, as_json: bool) -> None:
     if as_json:
         print_json(detail)
         return
-    print_fields(
-        [
-            ("release", view.release),
-            ("name", view.name),
-            ("state", view.state),
-            ("variant", view.variant),
-            ("accuracy", f"{view.accuracy:.3f}"),
-            ("model", f"{view.model_sha256} ({view.model_bytes} bytes)"),
-            ("deltas", ", ".join(map(_delta_text, view.deltas)) or "-"),
-            ("labels", ", ".join(bundle.labels)),
-            ("created", _time_text(view.created_at)),
-            (
-                "published",
-                _time_text(view.published_at) if view.published_at else "-",
-            ),
-            ("gate", "passed" if bundle.gate.ok else "REFUSED"),
-            ("override", detail.override_gate or "-"),
-        ]
-    )
+    print_fields(_fields(detail))
     print_table(
         ("check", "ok", "observed", "limit", "n"),
         [
@@ -170,16 +155,58 @@ def create_command(
     release = service.take_in(bundle, override_gate=override_gate)
     if not no_publish:
         service.publish(release)
+    tell_release(service, release, as_json=as_json)
+
+
+def tell_release(service: "ReleaseService", release: int, *, as_json: bool) -> None:
+    """Print what a release is by now."""
     view = _view(service, service.get(release))
     if as_json:
         print_json(view)
-        return
-    click.echo(f"release {release} is {view.state}")
+    else:
+        click.echo(f"release {release} is {view.state}")
 
 
+releases.add_command(import_command)
 releases.add_command(publish_command)
 releases.add_command(floor_command)
 releases.add_command(download_command)
+
+
+def _fields(detail: ReleaseDetail) -> list[tuple[str, object]]:
+    return [
+        ("release", detail.release),
+        ("name", detail.name),
+        ("state", detail.state),
+        ("variant", detail.variant),
+        ("accuracy", _accuracy_text(detail.accuracy)),
+        ("model", f"{detail.model_sha256} ({detail.model_bytes} bytes)"),
+        ("deltas", ", ".join(map(_delta_text, detail.deltas)) or "-"),
+        ("inputs", ", ".join(_tensor_text(one.tensor) for one in detail.bundle.inputs)),
+        ("outputs", ", ".join(map(_tensor_text, detail.bundle.outputs))),
+        ("labels", _labels_text(detail.bundle.labels)),
+        ("created", _time_text(detail.created_at)),
+        (
+            "published",
+            _time_text(detail.published_at) if detail.published_at else "-",
+        ),
+        ("gate", "passed" if detail.bundle.gate.ok else "REFUSED"),
+        ("override", detail.override_gate or "-"),
+    ]
+
+
+def _accuracy_text(accuracy: float) -> str:
+    # Of a model that was imported without labels nothing is known.
+    return f"{accuracy:.3f}" if accuracy else "-"
+
+
+def _tensor_text(tensor: TensorContract) -> str:
+    return f"{tensor.name} {tensor.dtype}{tensor.shape}"
+
+
+def _labels_text(labels: list[str]) -> str:
+    more = f" … ({len(labels)})" if len(labels) > SHOWN_LABELS else ""
+    return ", ".join(labels[:SHOWN_LABELS]) + more or "none: it answers with values"
 
 
 def _view(service: "ReleaseService", row: "ReleaseRow") -> ReleaseView:

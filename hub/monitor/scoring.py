@@ -133,7 +133,8 @@ def score_device(
     """
     baseline, recent = history.baseline, history.recent
     if (
-        rows_of(baseline) < history.baseline_rows
+        not channels  # Nothing is watched: that is no sign of health.
+        or rows_of(baseline) < history.baseline_rows
         or rows_of(recent) < history.recent_rows
     ):
         return DeviceScore(

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine import Engine
-from edge_agent.pipeline.answer import ModelContract, contract_of_model
 from edge_agent.pipeline.rows import channel_values
 from edge_agent.runtime.litert import load_model
+from edge_agent.runtime.telling import ModelContract, contract_of_model
 from edge_agent.sketch.choice import choose_channels
 from edge_agent.sketch.reference import build_reference
 from edge_agent.store.artifacts import ArtifactStore

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from edge_agent.engine import Engine
-from edge_agent.pipeline.answer import ModelContract
+from edge_agent.runtime.telling import ModelContract
 from edge_agent.serve.oip.datatypes import datatype_of
 from tests.fakes.agent_hub import free_port
 from tests.fakes.kind_release import KINDS, draw_samples, write_kind

@@ -9,8 +9,8 @@ import pytest
 import edge_agent
 from edge_agent.engine import Engine
 from edge_agent.errors import ModelError, SampleRejectedError
-from edge_agent.pipeline.answer import ModelContract
 from edge_agent.runtime.litert import load_model
+from edge_agent.runtime.telling import ModelContract
 from edge_agent.wire.manifest import AnswerKind, InputContract, TensorContract
 
 DATA = Path(__file__).parents[1] / "data"
@@ -48,8 +48,12 @@ def test_inputs_may_be_given_by_place_or_by_name() -> None:
     engine = _pump()
     by_name = engine.predict({"level": LEVEL, "flow": FLOW}).outputs["load"]
     by_place = engine.predict(FLOW, LEVEL).outputs["load"]
-    listed = engine.predict({"flow": FLOW.tolist(), "level": [1.5]})  # type: ignore[dict-item]
+    listed = engine.predict({"flow": FLOW.tolist(), "level": [1.5]})
     assert by_name == by_place == listed.outputs["load"]
+    assert engine.predict([1, 0, 0, 1], [2]).outputs["load"].shape == (1,)
+    with pytest.raises(SampleRejectedError) as caught:
+        engine.predict(["a", "b", "c", "d"], [2])
+    assert caught.value.reason == "dtype"
 
 
 @pytest.mark.parametrize("kind", ["pump-int8", "pump-uint8", "pump-int16"])
