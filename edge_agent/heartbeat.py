@@ -28,7 +28,7 @@ from edge_agent.wire.topics import Lane
 
 SOCKET_FILE = "agent.sock"
 ASK_S = 2.0
-CHECK_S = 3.0
+CHECK_S = 5.0
 MISFITS = ("shape", "dtype")
 """Reasons of rejected samples that no other value would have saved."""
 RELOAD_S = 30.0

@@ -10,7 +10,7 @@ from edge_agent.errors import ModelError
 from edge_agent.pipeline.infer import Ladder, Loaded
 from edge_agent.runtime.telling import trial_sample
 
-CHECK_S = 1.4
+CHECK_S = 2.4
 """How long one sample may hold a model; two models fit into the asker's deadline."""
 
 

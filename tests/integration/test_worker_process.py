@@ -205,6 +205,20 @@ def test_the_socket_is_its_owners_and_outlives_a_kill(device: Device) -> None:
     assert device.client.status().release == 1
 
 
+def test_the_worker_is_bounded_and_the_first_to_go(device: Device) -> None:
+    """Its memory has a limit, and the kernel ends it before anything else."""
+    with device.config.open("a") as file:
+        file.write("[worker]\nmemory_bytes = 314572800\n")
+    device.start()
+    assert device.process is not None
+    proc = Path(f"/proc/{device.process.pid}")
+    limits = proc.joinpath("limits").read_text().splitlines()
+    (data,) = (line.split() for line in limits if line.startswith("Max data size"))
+    assert data[3] == "314572800"
+    assert int(proc.joinpath("oom_score_adj").read_text()) == 500
+    assert device.client.infer("s", samples(1)[0]).served_by == "active"
+
+
 def test_the_worker_is_light(device: Device) -> None:
     """The worker imports no network, trust or database-server library."""
     code = (

@@ -14,7 +14,13 @@ from tests.mutants.report import Outcome, as_document, table
 from tests.mutants.run import Plan, try_on_agent, try_on_devices
 
 DATA = Path(__file__).parents[1] / "data"
-BASES = ("tiny", "tiny-int8", "tiny-plain")
+BASES = (
+    "tiny",
+    "tiny-int8",
+    "tiny-plain",
+    "demo/first.int8",
+    "demo/first.float32",
+)
 A_SEED = 1000
 AGENT_SHARE = 25
 """One mutant in so many is also given to a whole agent."""
