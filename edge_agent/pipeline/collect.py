@@ -2,8 +2,9 @@
 
 It needs all of: a consent in the configuration that is named and not expired, with
 samples left of its maximum (counted over restarts), and a collection that the hub
-asked for, neither full nor past its end. The decision is pure; the worker keeps the
-state in a file.
+asked for, neither full nor past its end. Only what is predicted after that is taken: a
+label that comes late is mostly of a time before whatever made the hub ask. The decision
+is pure; the worker keeps the state in a file.
 """
 
 from collections import Counter
@@ -26,6 +27,7 @@ class Refusal(StrEnum):
     ENDED = "ended"
     FULL = "full"
     NO_INPUT = "no_input"
+    BEFORE = "before"
 
 
 class CollectState(Strict, frozen=True, kw_only=True):
@@ -72,16 +74,24 @@ class Collector:
         self.consent = consent
         self.state = state or CollectState()
         self.refused: Counter[str] = Counter()
+        self._after = 0
 
-    def ask(self, max_samples: int, until: float) -> None:
-        """Start a collection, in place of any other; 0 samples end it."""
+    def ask(self, max_samples: int, until: float, *, after: int) -> None:
+        """Start a collection, in place of any other; 0 samples end it.
+
+        ``after`` is the number of the newest prediction. A process that is started
+        again knows no older ones, so that is not kept.
+        """
+        self._after = after
         self.state = replace(
             self.state, max_samples=max_samples, taken=0, until=max(until, 0.0)
         )
 
-    def take(self, now: float, *, has_input: bool) -> str:
+    def take(self, now: float, number: int, *, has_input: bool) -> str:
         """Count one labelled sample; return the consent's name if it may leave."""
         refusal = decide_collect(self.consent, self.state, now)
+        if refusal is None and number <= self._after:
+            refusal = Refusal.BEFORE
         if refusal is None and not has_input:
             refusal = Refusal.NO_INPUT
         if refusal is not None or self.consent is None:

@@ -163,7 +163,7 @@ class SamplePath:
     def collect(self, max_samples: int, until: float) -> None:
         """Start a collection of labelled samples; 0 samples end it."""
         with self._lock:
-            self._collector.ask(max_samples, until)
+            self._collector.ask(max_samples, until, after=self._number)
             self._ports.save_collect(self._collector.state)
 
     def recent(self, after: int, limit: int) -> list[Entry]:
@@ -271,7 +271,7 @@ class SamplePath:
     ) -> SampleRecord | None:
         inputs = self._recent.inputs_of(entry.sample_id)
         usable = inputs is not None and inputs.size > 0
-        consent = self._collector.take(now, has_input=usable)
+        consent = self._collector.take(now, entry.number, has_input=usable)
         if not consent or inputs is None:
             return None
         self._ports.save_collect(self._collector.state)

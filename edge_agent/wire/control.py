@@ -155,7 +155,7 @@ class Assignment(Message, frozen=True, kw_only=True):
 
 
 class CollectSamples(Message, frozen=True, kw_only=True, tag="collect"):
-    """Ask for the inputs that get a label from now on, if the device consents."""
+    """Ask for the inputs of predictions from now on that get a label, by consent."""
 
     max_samples: Annotated[int, Meta(ge=1, le=10_000)]
     reason: Text = ""

@@ -137,15 +137,19 @@ def test_without_a_model_the_rule_answers(device: Device) -> None:
 
 
 def test_samples_leave_only_as_agreed(device: Device) -> None:
-    """Nothing before the collection is asked for, and no more than the consent."""
+    """Nothing of before the collection, and no more than the consent."""
     device.start()
-    for n, sample in enumerate(samples(8)):
-        device.client.infer(f"s{n}", sample)
+    before, *later = samples(8)
+    device.client.infer("s0", before)
+    device.client.infer("early", before)
     device.client.feedback("s0", LABELS[1])
     device.client.collect(max_samples=100)
-    for n in range(1, 8):
-        device.client.feedback(f"s{n}", LABELS[1])
-    assert device.client.stats().samples_refused == {"not_asked": 1, "used_up": 4}
+    for n, sample in enumerate(later, 1):
+        device.client.infer(f"s{n}", sample)
+    for name in ("early", *(f"s{n}" for n in range(1, 8))):
+        device.client.feedback(name, LABELS[1])
+    refused = {"not_asked": 1, "before": 1, "used_up": 4}
+    assert device.client.stats().samples_refused == refused
     assert device.stop() == 0
     device.start()
     device.client.infer("again", samples(1)[0])

@@ -57,11 +57,11 @@ def test_an_expiry_without_zone_is_utc() -> None:
 def test_both_maxima_are_counted() -> None:
     """Each sample counts against collection and consent; a new one starts over."""
     collector = Collector(CONSENT)
-    collector.ask(3, NOW + 5)
-    taken = [collector.take(NOW, has_input=True) for _ in range(4)]
+    collector.ask(3, NOW + 5, after=0)
+    taken = [collector.take(NOW, 1, has_input=True) for _ in range(4)]
     assert taken == ["study", "study", "study", ""]
-    collector.ask(3, NOW + 5)
-    taken = [collector.take(NOW, has_input=True) for _ in range(3)]
+    collector.ask(3, NOW + 5, after=0)
+    taken = [collector.take(NOW, 1, has_input=True) for _ in range(3)]
     assert taken == ["study", "study", ""]
     assert collector.refused == {"full": 1, "used_up": 1}
 
@@ -69,7 +69,17 @@ def test_both_maxima_are_counted() -> None:
 def test_a_sample_whose_input_is_gone_does_not_count() -> None:
     """Only a sample that can be sent uses the consent."""
     collector = Collector(CONSENT)
-    collector.ask(3, 0.0)
-    assert not collector.take(NOW, has_input=False)
+    collector.ask(3, 0.0, after=0)
+    assert not collector.take(NOW, 1, has_input=False)
     assert collector.state.used == 0
     assert collector.refused == {"no_input": 1}
+
+
+def test_what_was_predicted_before_the_collection_stays() -> None:
+    """Its label may come only now, but it shows the world as it was."""
+    collector = Collector(CONSENT)
+    collector.ask(3, 0.0, after=7)
+
+    assert not collector.take(NOW, 7, has_input=True)
+    assert collector.take(NOW, 8, has_input=True)
+    assert collector.refused == {"before": 1}
