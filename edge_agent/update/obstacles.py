@@ -2,17 +2,21 @@
 
 Much that is wrong ends no activation, because it may pass: metadata of another hub,
 metadata that has expired, a server that cannot be reached, a full disk. The device
-goes on with what it has and tries again; until then its twin says what is in the way.
-The update thread writes, any thread reads.
+goes on with what it has and tries again; until then its twin says what is in the way,
+once that has lasted for more than a moment. The update thread writes and looks, any
+thread reads.
 """
 
 from collections.abc import Callable
 from enum import StrEnum, auto
 
+from edge_agent.base.clock import Clock
 from edge_agent.errors import AgentError
 from edge_agent.wire.control import Obstacle
 
 MAX_TEXT = 1000
+AFTER_S = 3.0
+"""A failure that has passed by then was none worth telling."""
 
 
 class Where(StrEnum):
@@ -28,30 +32,43 @@ class Where(StrEnum):
 class Obstacles:
     """At most one obstacle of each kind; the most telling one is shown."""
 
-    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        on_change: Callable[[], None],
+        *,
+        after_s: float = AFTER_S,
+    ) -> None:
         """Start with a clear way; ``on_change`` is told when what is shown changes."""
+        self._clock = clock
         self._on_change = on_change
-        self._found: dict[Where, Obstacle] = {}
-
-    @property
-    def present(self) -> Obstacle | None:
-        """What is in the way now."""
-        found = dict(self._found)
-        return next((found[where] for where in Where if where in found), None)
+        self._after_s = after_s
+        self._found: dict[Where, tuple[float, Obstacle]] = {}
+        self.present: Obstacle | None = None
+        """What is shown."""
 
     def note(self, where: Where, error: AgentError) -> None:
-        """Take note of a failure that is waited out."""
-        self._put(where, Obstacle(code=error.code, text=error.text[:MAX_TEXT]))
+        """Take note of a failure that is waited out; it lasts until :meth:`clear`."""
+        obstacle = Obstacle(code=error.code, text=error.text[:MAX_TEXT])
+        since, _ = self._found.get(where, (self._clock.mono(), obstacle))
+        self._found[where] = (since, obstacle)
+        self.look()
 
     def clear(self, where: Where) -> None:
         """Take note that this is not in the way any more."""
-        self._put(where, None)
+        self._found.pop(where, None)
+        self.look()
 
-    def _put(self, where: Where, obstacle: Obstacle | None) -> None:
-        before = self.present
-        if obstacle is None:
-            self._found.pop(where, None)
-        else:
-            self._found[where] = obstacle
-        if self.present != before:
+    def look(self) -> None:
+        """Show what has lasted long enough; called now and then."""
+        before = self._clock.mono() - self._after_s
+        lasting = (
+            obstacle
+            for where in Where
+            for since, obstacle in (self._found.get(where, (float("inf"), None)),)
+            if since <= before
+        )
+        shown = next(lasting, None)
+        if shown != self.present:
+            self.present = shown
             self._on_change()

@@ -42,8 +42,6 @@ METADATA_REFUSED = "update.metadata_refused"
 IDLE_POLL_S = 1.0
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
-OBSTACLE_AFTER_S = 3.0
-"""A failure that has passed by then was none worth telling."""
 GRACE_S = 60.0
 """Time beyond a policy's deadline, after which a mute worker fails the release."""
 
@@ -82,7 +80,7 @@ class UpdateRunner:
         self._failures = 0
         self._why = ""
         self._penalty_told = 0
-        self.obstacles = Obstacles(lambda: on_change(self._state))
+        self.obstacles = Obstacles(clock, lambda: on_change(self._state))
 
     @property
     def state(self) -> Slots:
@@ -245,6 +243,7 @@ class UpdateRunner:
             StoreError: The journal cannot be written; the state is as it was.
         """
         now = self._clock.mono()
+        self.obstacles.look()
         self._tell_clock()
         if self._pending is None:
             return self._idle()
@@ -364,8 +363,7 @@ class UpdateRunner:
     def _wait(self, outcome: Again) -> None:
         pause_s = outcome.after_s
         self._why = outcome.why
-        lasted_s = self._clock.mono() - self._entered
-        if outcome.error is not None and lasted_s >= OBSTACLE_AFTER_S:
+        if outcome.error is not None:
             self.obstacles.note(Where.PHASE, outcome.error)
         if not pause_s:
             if not self._failures:

@@ -105,12 +105,12 @@ class UpdateService:
         self._stop = threading.Event()
         self._penalty_until: Callable[[], float] = float
         self._clock_untrusted: Callable[[], bool] = bool
-        self._obstacles = Obstacles()
+        self._obstacles: Obstacles | None = None
         self._store_failed = False
 
     def obstacle(self) -> Obstacle | None:
         """Return what updates wait for, if anything."""
-        return self._obstacles.present
+        return self._obstacles.present if self._obstacles is not None else None
 
     def penalty_until(self) -> float:
         """Return until when nothing new is taken up (0: it is)."""
@@ -150,8 +150,13 @@ class UpdateService:
             trust = Trust(settings.state_dir / "tuf", settings.root)
         except UpdateError as error:
             log.error(NO_ROOT, extra={"error": str(error)})  # noqa: TRY400 - it is all
+            state = slots.read()
+            self._obstacles = Obstacles(
+                self._clock,
+                lambda: self._ports.on_change(state, TufVersions()),
+                after_s=0.0,
+            )
             self._obstacles.note(Where.ROOT, error)
-            self._ports.on_change(slots.read(), TufVersions())
             self._stop.wait()
             slots.close()
             return
@@ -234,7 +239,8 @@ class UpdateService:
             return call()
         except StoreError as error:
             self._store_failed = True
-            self._obstacles.note(Where.STORE, error)
+            if self._obstacles is not None:
+                self._obstacles.note(Where.STORE, error)
             log.warning(STORE_FAILED, extra={"error": str(error)})
             self._stop.wait(STORE_PAUSE_S)
             return None
