@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.base.installed import installed_runtime, installed_version
+from edge_agent.base.installed import agent_version, installed_runtime
 from edge_agent.engine import Engine
 from edge_agent.errors import ModelError
 from edge_agent.runtime.port import ANY, Array, TensorSpec
@@ -64,7 +64,7 @@ def measure(
         sha256=hashlib.sha256(data).hexdigest(),
         bytes=len(data),
         at=time.time(),
-        agent=installed_version("shoal") or "source",
+        agent=agent_version(),
         runtime=installed_runtime(),
         predictions=len(times_us),
         per_s=len(times_us) / took_s,

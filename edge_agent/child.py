@@ -10,10 +10,11 @@ The child ends when its standard input closes, so it never outlives the supervis
 
 import logging
 import math
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,16 @@ HEALTHY_AFTER_S = 30.0
 CRASH_WINDOW_S = 30.0
 CRASH_DEATHS = 2
 STOP_S = 5.0
+FRUGAL = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(128 << 10),
+    "MALLOC_TRIM_THRESHOLD_": str(512 << 10),
+    "PYTHONNODEBUGRANGES": "1",
+}
+"""glibc: one heap for all threads, which take turns at the interpreter's lock anyway;
+large blocks outside of it, which would riddle it, and a free end kept for the next
+request (without it one of 110 KiB costs 50 us more). Python: code without its columns.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +66,11 @@ def worker_command(config_path: Path, boot: str) -> list[str]:
     """Return the command line of the worker process."""
     program = [sys.executable, "-m", "edge_agent.worker"]
     return [*program, "--config", str(config_path), "--boot", boot]
+
+
+def worker_environment(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the worker's environment, frugal where nobody says otherwise."""
+    return {**FRUGAL, **inherited}
 
 
 class WorkerChild:
@@ -155,6 +171,7 @@ class WorkerChild:
             # A group of its own: Ctrl-C is for us, and we stop the child in order.
             self._process = subprocess.Popen(
                 self._command,
+                env=worker_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 process_group=0,

@@ -7,7 +7,6 @@ called from many threads: a lock makes them take turns at the interpreter, which
 beside each other.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from edge_agent.base.digest import sha256_hex
 from edge_agent.errors import ModelError, SampleRejectedError
 from edge_agent.pipeline.answer import reader_of
 from edge_agent.pipeline.prediction import Prediction
@@ -302,6 +302,6 @@ class Engine:
 
 def _read_checked(folder: Path, file: FileRef) -> bytes:
     data = (folder / file.name).read_bytes()
-    if hashlib.sha256(data).hexdigest() != file.sha256:
+    if sha256_hex(data) != file.sha256:
         raise ModelError(UNREADABLE, f"{folder}: {file.name} has a wrong digest")
     return data

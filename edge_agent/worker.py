@@ -12,7 +12,6 @@ Threads: ``main`` (waiting for the end), ``records`` (commits, window ages), ``a
 it), ``source-NAME``, ``sink-NAME``, ``stdin``.
 """
 
-import argparse
 import logging
 import os
 import signal
@@ -58,6 +57,7 @@ WORKER_STOPPED = "worker.stopped"
 THREAD_DIED = "thread.died"
 SOCKET_FILE = "agent.sock"
 JOIN_S = 4.0
+USAGE = "usage: python -m edge_agent.worker --config FILE --boot ID"
 
 log = logging.getLogger(__name__)
 
@@ -243,17 +243,19 @@ def _open_engine(files: LoadedRelease) -> Engine:
 
 def main(argv: list[str]) -> int:
     """Run a worker; return its exit code."""
-    parser = argparse.ArgumentParser(prog="edge_agent.worker")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--boot", required=True)
-    options = parser.parse_args(argv)
+    match argv:
+        case ["--config", path, "--boot", boot]:
+            config_path = Path(path)
+        case _:
+            sys.stderr.write(f"{USAGE}\n")
+            return ExitCode.USAGE
     set_up_logging()
     try:
-        config = read_agent_config(options.config)
+        config = read_agent_config(config_path)
         go_first_when_memory_ends()
         limit_memory(config.worker.memory_bytes)
         threading.stack_size(STACK_BYTES)
-        return Worker(config, options.config, options.boot, SystemClock()).run()
+        return Worker(config, config_path, boot, SystemClock()).run()
     except ShoalError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

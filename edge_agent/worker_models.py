@@ -6,7 +6,7 @@ validated, profiled and joined with its label like any other. One reply is one r
 where the ladder or a swap would answer rows differently, the request is refused.
 """
 
-import secrets
+import os
 import time
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -70,7 +70,7 @@ class WorkerModels:
     def infer(self, model: ServedModel, release: int, request: InferRequest) -> Answer:
         """Answer a request row by row."""
         rows = _rows(model, request)
-        sample_id = request.id or secrets.token_hex(8)
+        sample_id = request.id or os.urandom(8).hex()
         if len(rows) == 1:
             made = [self._path.answer(sample_id, rows[0], release=release)]
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from edge_agent.base.installed import installed_version
+from edge_agent.base.installed import agent_version
 from edge_agent.base.loopback import is_loopback
 from edge_agent.config import ApiConfig, split_address
 from edge_agent.errors import AgentError, WorkerError
@@ -89,7 +89,7 @@ class OipApi:
         self._budget = BodyBudget(
             config.max_body_bytes, BODIES_AT_ONCE * config.max_body_bytes
         )
-        self._models, self._version = models, installed_version("shoal") or "source"
+        self._models, self._version = models, agent_version()
         self._ports = HttpPorts(
             answer=Routes(models, self._version).answer,
             spawn=ports.spawn,

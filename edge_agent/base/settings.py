@@ -4,7 +4,6 @@ Precedence: defaults, then the file, then environment variables, then flags; the
 caller applies flags.
 """
 
-import difflib
 import os
 import re
 import tomllib
@@ -69,6 +68,8 @@ def _apply_env(table: dict[str, Any], prefix: str, env: Mapping[str, str]) -> No
 
 
 def _explain(path: Path, kind: type[msgspec.Struct], text: str) -> SettingsError:
+    import difflib
+
     match = _UNKNOWN.search(text)
     if match is None:
         return SettingsError("SHOAL-CONFIG-004", f"{path}: {text}")

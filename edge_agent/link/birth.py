@@ -2,7 +2,7 @@
 
 import platform
 
-from edge_agent.base.installed import installed_runtime, installed_version
+from edge_agent.base.installed import agent_version, installed_runtime
 from edge_agent.config import AgentConfig
 from edge_agent.wire.control import Presence
 
@@ -17,7 +17,7 @@ def describe_device(config: AgentConfig, boot: str, at: float) -> Presence:
         boot=boot,
         online=True,
         at=at,
-        agent=installed_version("shoal") or "source",
+        agent=agent_version(),
         runtime=installed_runtime(),
         hardware=config.device.hardware or platform.machine(),
         labels=config.device.labels,

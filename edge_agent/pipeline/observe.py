@@ -22,6 +22,8 @@ class Observer:
         self._loaded = loaded
         self._config = config
         self._clock = clock
+        # Its buffers serve every window: new ones for each would riddle the heap.
+        self._rows = Rows(loaded.reference.channels)
         self._open()
 
     def add(self, prediction: Prediction) -> ProfileRecord | None:
@@ -59,7 +61,6 @@ class Observer:
         )
 
     def _open(self) -> None:
-        channels = self._loaded.reference.channels
-        self._rows, self._window = Rows(channels), WindowProfile(channels)
+        self._window = WindowProfile(self._loaded.reference.channels)
         self._opened_wall = self._clock.wall()
         self._opened_mono = self._clock.mono()

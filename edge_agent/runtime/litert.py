@@ -7,11 +7,11 @@ cut short kills the process); one thread (more gained nothing on small models an
 25 times under contention).
 """
 
-from importlib.metadata import version
 from types import ModuleType
 
 import numpy as np
 
+from edge_agent.base.installed import installed_version
 from edge_agent.errors import ModelError
 from edge_agent.runtime.interpreted import InterpretedModel
 from edge_agent.runtime.port import ANY, UNLOADABLE, UNSERVED, Model, TensorSpec
@@ -66,7 +66,7 @@ def load_model(data: bytes, *, threads: int = 1, warm_up: int = 3) -> Model:
 
 def runtime_name() -> str:
     """Return the runtime's name and version, such as ``ai-edge-litert 2.3.0``."""
-    return f"{(name := _runtime()[0])} {version(name)}"
+    return f"{(name := _runtime()[0])} {installed_version(name)}"
 
 
 def _smallest(spec: TensorSpec) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ first. ``python -m edge_agent.runtime.trial`` reads a model from its standard in
 loads and invokes it, and exits with 0, or prints what is wrong.
 """
 
-import subprocess
 import sys
 
 from edge_agent.base.installed import installed_runtime
@@ -30,6 +29,8 @@ def try_out(data: bytes) -> None:
     Raises:
         ModelError: It does not load, or ends its process (``AGENT-MODEL-001``).
     """
+    import subprocess  # A worker's files are the device's own: it never comes here.
+
     try:
         done = subprocess.run(
             [sys.executable, "-m", "edge_agent.runtime.trial"],

@@ -5,12 +5,12 @@ name; it is verified again whenever it is loaded, over the very bytes that are u
 A release is loadable when its manifest and all its device files are.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.base.digest import sha256_hex
 from edge_agent.errors import StoreError
 from edge_agent.store.disk import PART_SUFFIX, disk_error, write_durably
 from edge_agent.wire.codec import decode
@@ -97,7 +97,7 @@ class ArtifactStore:
             raise StoreError(
                 "AGENT-STORE-004", f"artifact {file.name} cannot be read: {error}"
             ) from error
-        if len(data) != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
+        if len(data) != file.bytes or sha256_hex(data) != file.sha256:
             raise StoreError(
                 "AGENT-STORE-005",
                 f"artifact {file.name} is not what its digest says",

@@ -17,6 +17,8 @@ DB_FILE = "agent.db"
 BUSY_TIMEOUT_S = 15.0
 PAGE_BYTES = 1024
 """A commit of 64 records writes a third fewer bytes to flash as with pages of 4096."""
+CACHE_KIB = 256
+"""Pages that each connection keeps; SQLite's own 2,000 KiB fill up over days."""
 DAMAGED = "AGENT-STORE-002"
 _SIDE_FILES = ("-wal", "-shm")
 _CORRUPT = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
@@ -91,6 +93,7 @@ def open_db(path: Path) -> sqlite3.Connection:
         try:
             conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
             conn.execute("PRAGMA journal_mode = WAL")
+            conn.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
             conn.execute("PRAGMA foreign_keys = ON")
             conn.execute("PRAGMA journal_size_limit = 1048576")
             _migrate(conn, path)

@@ -7,11 +7,11 @@ passed the self-test with the runtime that is installed now, which the state fol
 remembers. Nobody signed it: whoever can write its folder can write the agent itself.
 """
 
-import hashlib
 from pathlib import Path
 
 import msgspec
 
+from edge_agent.base.digest import sha256_hex
 from edge_agent.base.installed import installed_runtime
 from edge_agent.config import AgentConfig
 from edge_agent.errors import StoreError
@@ -76,7 +76,7 @@ class FactoryModel:
 
     def _mark(self) -> Passed:
         manifest = _read(self.folder / BUNDLE_FILE)
-        digest = hashlib.sha256(manifest).hexdigest()
+        digest = sha256_hex(manifest)
         return Passed(bundle=digest, runtime=self._runtime)
 
 
@@ -101,7 +101,7 @@ def read_factory(folder: Path) -> LoadedRelease:
 
     def read(file: FileRef) -> bytes:
         data = _read(folder / file.name)
-        if hashlib.sha256(data).hexdigest() != file.sha256:
+        if sha256_hex(data) != file.sha256:
             raise StoreError(
                 UNREADABLE, f"factory model: {file.name} is not what its digest says"
             )

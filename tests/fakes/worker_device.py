@@ -3,7 +3,6 @@
 import hashlib
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_agent.child import worker_command, worker_environment
 from edge_agent.config import OutboxConfig
 from edge_agent.engine import Engine
 from edge_agent.errors import WorkerError
@@ -41,7 +41,6 @@ DATA = Path(__file__).parents[1] / "data"
 BOOT = "00112233aabbccdd"
 LABELS = [f"move {n}" for n in range(7)]
 DEADLINE_S = 20.0
-COMMAND = [sys.executable, "-m", "edge_agent.worker"]
 CHANNELS = [
     Channel(name="class", source=Source.CLASS, categories=LABELS),
     Channel(name="confidence", source=Source.CONFIDENCE),
@@ -155,7 +154,8 @@ class Device:
     def start(self) -> None:
         """Start the worker and wait until it answers."""
         self.process = subprocess.Popen(
-            [*COMMAND, "--config", str(self.config), "--boot", BOOT],
+            worker_command(self.config, BOOT),
+            env=worker_environment(),
             stdin=subprocess.PIPE,
         )
         wait_for(self._answers)

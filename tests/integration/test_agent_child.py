@@ -12,6 +12,7 @@ from edge_agent.child import (
     Death,
     WorkerChild,
     worker_command,
+    worker_environment,
 )
 from edge_agent.store.slots import Slots
 from tests.fakes.agent_hub import wait_for
@@ -190,3 +191,9 @@ def test_command_line() -> None:
         "--boot",
         "0" * 16,
     ]
+
+
+def test_the_worker_is_frugal_unless_told_otherwise() -> None:
+    """One heap serves all its threads; what the service's unit sets goes first."""
+    assert worker_environment({"A": "b"})["MALLOC_ARENA_MAX"] == "1"
+    assert worker_environment({"MALLOC_ARENA_MAX": "4"})["MALLOC_ARENA_MAX"] == "4"

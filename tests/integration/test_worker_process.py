@@ -223,14 +223,51 @@ def test_the_worker_is_bounded_and_the_first_to_go(device: Device) -> None:
     assert device.client.infer("s", samples(1)[0]).served_by == "active"
 
 
+HEAVY = {
+    "argparse",
+    "asyncio",
+    "click",
+    "csv",
+    "difflib",
+    "email",
+    "google",
+    "grpc",
+    "hashlib",
+    "hmac",
+    "http.client",
+    "httpx",
+    "importlib.metadata",
+    "paho",
+    "PIL",
+    "random",
+    "rich",
+    "secrets",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "tuf",
+    "urllib.request",
+    "zipfile",
+}
+"""What a worker without sources, sinks, tokens and gRPC has no use for."""
+
+
 def test_the_worker_is_light(device: Device) -> None:
-    """The worker imports no network, trust or database-server library."""
-    code = (
-        "import sys, edge_agent.worker;"
-        "print(*{n.partition('.')[0] for n in sys.modules})"
-    )
+    """The worker imports nothing it can do without: each costs memory for ever."""
+    code = "import sys, edge_agent.worker; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
-    heavy = {"httpx", "tuf", "paho", "asyncio", "click", "rich", "ssl"}
-    assert not heavy & set(run.stdout.split())
+    assert not HEAVY & set(run.stdout.split())
+
+
+def test_a_serving_worker_stays_light(device: Device) -> None:
+    """Nor does it load OpenSSL or archive formats to serve a release and its status."""
+    device.start()
+    device.client.infer("a", samples(1)[0])
+    device.client.status()
+    assert device.process is not None
+    maps = Path(f"/proc/{device.process.pid}/maps").read_text("utf-8")
+    assert "litert" in maps
+    loaded = {name for name in ("libcrypto", "libssl", "_bz2", "_lzma") if name in maps}
+    assert not loaded

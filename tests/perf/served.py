@@ -1,8 +1,8 @@
 """A worker process that serves one of the measured models, as a device would."""
 
+import compileall
 import hashlib
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import edge_agent
+from edge_agent.child import worker_command, worker_environment
 from edge_agent.engine import Engine
 from edge_agent.errors import WorkerError
 from edge_agent.pipeline.rows import channel_values
@@ -86,10 +88,10 @@ def serving(
     slots = SlotStore(state / DB_FILE, BOOT)
     slots.write(_shadowed(name, shadow_ratio) if shadow_ratio else Slots(active=1))
     slots.close()
+    _compile_agent()
     started = time.monotonic()
-    program = [sys.executable, "-m", "edge_agent.worker"]
     worker = subprocess.Popen(
-        [*program, "--config", str(config), "--boot", BOOT], stdin=subprocess.PIPE
+        worker_command(config, BOOT), env=worker_environment(), stdin=subprocess.PIPE
     )
     served = Served(
         name=name,
@@ -105,6 +107,12 @@ def serving(
     finally:
         worker.terminate()
         worker.communicate()
+
+
+def _compile_agent() -> None:
+    """Have the agent's bytecode, as an installed one has: compiling costs memory."""
+    for folder in edge_agent.__path__:
+        compileall.compile_dir(folder, quiet=2)
 
 
 def _answers(path: Path) -> bool:

@@ -4,7 +4,6 @@ A page in the device's browser can reach loopback too. It names itself in ``Orig
 and one that has taken a name of its own for 127.0.0.1 shows that name in ``Host``.
 """
 
-import hmac
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -57,6 +56,8 @@ class Access:
 
     def knows(self, authorization: str) -> bool:
         """Tell whether credentials are the token, in a time that says nothing."""
+        import hmac  # It loads OpenSSL, 3.5 MiB that few devices need here.
+
         scheme, given = authorization[: len(BEARER)], authorization[len(BEARER) :]
         same = hmac.compare_digest(given.strip().encode(), self.token)
         return same and scheme.lower() == BEARER

@@ -1,0 +1,1 @@
+"""Requests for as long as it takes: ``scripts/torture --requests N``."""
