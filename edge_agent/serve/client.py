@@ -4,6 +4,7 @@ The supervisor, the command line and tests use it. One connection, made at the f
 call and again after a failure; not thread-safe.
 """
 
+import contextlib
 import socket
 import time
 from pathlib import Path
@@ -114,13 +115,15 @@ class Client:
         for reused in (self._socket is not None, False):
             try:
                 frames = self._connect()
-                frames.send(frame)
+                # What was said before the other end closed can still be read.
+                with contextlib.suppress(BrokenPipeError):
+                    frames.send(frame)
                 left = max(deadline - time.monotonic(), 0.001)
                 # Mostly all is left: the kernel then knows the limit already.
                 body = frames.read(idle_s=self._timeout_s if reused else left)
                 if body is not None:
                     return body
-            except (BrokenPipeError, ConnectionResetError):
+            except ConnectionResetError:
                 if not reused:
                     raise
             self.close()
