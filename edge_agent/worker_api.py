@@ -26,7 +26,7 @@ from edge_agent.serve.parts import sample_of
 from edge_agent.store.slots import Slots, SlotStore
 
 SHADOW_PHASE = "SHADOW"
-RELOAD_HUNG_S = 20.0
+RELOAD_HUNG_S = 30.0
 STATM = Path("/proc/self/statm")
 
 
