@@ -16,6 +16,7 @@ import numpy as np
 
 from edge_agent.errors import SampleRejectedError
 from edge_agent.serve.client import Client
+from edge_agent.wire.topics import Lane
 from tests.fakes.worker_device import LABELS, Device, samples, wait_for
 from tests.perf.processes import rss_bytes
 from tests.perf.raw_http import RawHttp, binary_request
@@ -25,6 +26,8 @@ FIFTH = MARKS // 5
 HTTP_SHARE = 10
 LABEL_SHARE = 32
 INPUTS = 64
+LANE_BYTES = 64 << 10
+"""Of each lane of the outbox: full, and evicting, before the warm-up is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,9 @@ def soak(folder: Path, requests: int) -> Outcome:
         AssertionError: The worker died, or answered something else than it should.
     """
     device = Device(folder)
+    config = device.config.read_text("utf-8")
+    lanes = "".join(f"{lane}_bytes = {LANE_BYTES}\n" for lane in Lane)
+    device.config.write_text(config.replace("[outbox]\n", f"[outbox]\n{lanes}"))
     device.start()
     process = device.process
     assert process is not None
