@@ -35,7 +35,7 @@ from trainer.pipeline.session import NATIVE_LOG, start_tensorflow, versions
 from trainer.progress import Listener, ProgressLog
 from trainer.settings import Settings
 from trainer.tasks.registry import open_task
-from trainer.tasks.task import Task
+from trainer.tasks.task import Floats, Task
 
 if TYPE_CHECKING:
     from trainer.pipeline.convert import Converted
@@ -110,8 +110,14 @@ def run_job(path: Path, clock: Clock, listener: Listener) -> tuple[Bundle, Path]
     samples = read_samples(folder / job.samples, task) if job.samples else None
     data = assemble(corpus.train, samples)
     with native_output_to(folder / NATIVE_LOG):
+        judged = task.segments if rival else task.trained_segments
         order = _Order(
-            job=job, task=task, data=data, digests=corpus.digests, rival=rival
+            job=job,
+            task=task,
+            data=data,
+            held_out=np.concatenate([b.x for b in corpus.gate if b.segment in judged]),
+            digests=corpus.digests,
+            rival=rival,
         )
         candidate = _train(order, clock, report)
         report("gate", 0.94, "measuring with the device's runtime")
@@ -119,7 +125,7 @@ def run_job(path: Path, clock: Clock, listener: Listener) -> tuple[Bundle, Path]
             task=task,
             corpus=corpus,
             known=data.x,
-            judged=task.segments if rival else task.trained_segments,
+            judged=judged,
             rival=rival,
         )
         bundle = make_bundle(candidate, context, out)
@@ -143,6 +149,7 @@ class _Order:
     job: Job
     task: Task
     data: TrainingSet
+    held_out: Floats
     digests: dict[str, str]
     rival: Rival | None
 
@@ -250,6 +257,9 @@ def _choose(
     latency = latencies_us(converted.files, x)
     first = converted.outputs[0].name
     answers = {name: ask(file, x, first) for name, file in converted.files.items()}
+    held = {
+        name: ask(file, order.held_out, first) for name, file in converted.files.items()
+    }
     variants = {
         name: Variant(
             name=name,
@@ -257,6 +267,7 @@ def _choose(
             accuracy=float((answers[name].probabilities.argmax(axis=1) == y).mean()),
             agreement=agreement(answers[name], answers[FLOAT]),
             latency_us=latency[name],
+            held_agreement=agreement(held[name], held[FLOAT]),
         )
         for name, file in converted.files.items()
     }
@@ -269,6 +280,7 @@ def _choose(
             ("bytes", v.bytes),
             ("train_accuracy", v.accuracy),
             ("agreement", v.agreement),
+            ("held_agreement", v.held_agreement),
             ("latency_us", v.latency_us),
         )
     }

@@ -127,3 +127,21 @@ def test_the_incumbents_variant_stays_if_it_is_as_good(
         latency_us=20.0 if keep == "int8" else 8.0,
     )
     assert choose(BASE, (other,), keep).variant == chosen
+
+
+@pytest.mark.parametrize("keep", ["", "int8"])
+def test_what_the_gate_would_refuse_is_not_chosen(keep: str) -> None:
+    """However accurate it was in training, and though the incumbent is of its kind."""
+    other = Variant(
+        name="int8",
+        bytes=1000,
+        accuracy=BASE.accuracy + 0.02,
+        agreement=0.99,
+        latency_us=BASE.latency_us / 2,
+        held_agreement=0.94,
+    )
+
+    choice = choose(BASE, (other,), keep)
+
+    assert choice.variant == BASE.name
+    assert "94.0%" in choice.reason

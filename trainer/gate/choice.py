@@ -1,25 +1,31 @@
 """Which variant is shipped: the float one, unless another earns it. Pure.
 
 Small nets are often slower in int8, so nothing is assumed. Accuracy here is on
-training people (quantization does not overfit), never on the gate's.
+training people (quantization does not overfit), never on the gate's. Agreement needs no
+labels, so it is measured on the gate's people too: what the gate would refuse for it is
+not chosen.
 """
 
 from dataclasses import dataclass
 
+from trainer.gate.verdict import Limits
+
 ACCURACY_TIE = 0.005
 AGREEMENT_MIN = 0.98
+HELD_AGREEMENT_MIN = Limits().agreement_min
 LATENCY_TIE = 1.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """What was measured of one converted file."""
+    """What was measured of one converted file; ``held_agreement``: on held-out data."""
 
     name: str
     bytes: int
     accuracy: float
     agreement: float
     latency_us: float
+    held_agreement: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,8 @@ def choose(base: Variant, others: tuple[Variant, ...], keep: str = "") -> Choice
     best, reasons = base, []
     for other in others:
         verdict = _verdict(base, other)
+        if other.held_agreement < HELD_AGREEMENT_MIN:
+            verdict = False, f"agrees on {other.held_agreement:.1%} of held-out data"
         reasons.append(f"{other.name}: {verdict[1]}")
         if verdict[0] and (best is base or other.latency_us < best.latency_us):
             best = other
@@ -52,8 +60,10 @@ def choose(base: Variant, others: tuple[Variant, ...], keep: str = "") -> Choice
 
 
 def _may_stay(base: Variant, kept: Variant) -> bool:
-    return kept.accuracy >= base.accuracy - ACCURACY_TIE and (
-        kept.agreement >= AGREEMENT_MIN
+    return (
+        kept.accuracy >= base.accuracy - ACCURACY_TIE
+        and kept.agreement >= AGREEMENT_MIN
+        and kept.held_agreement >= HELD_AGREEMENT_MIN
     )
 
 
