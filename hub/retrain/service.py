@@ -182,7 +182,7 @@ class RetrainService:
                 has_open_job=False,
                 rested_s=rested_s,
             )
-            if move is Move.COLLECT:
+            if move is Move.COLLECT and self._is_taught_here(alert.release):
                 row = replace(
                     self._new_job(
                         JobKind.RETRAIN, JobState.COLLECTING, reason=alert.summary
@@ -194,6 +194,15 @@ class RetrainService:
                 log.info(RETRAIN_STARTED, extra={"job": row.id, "alert": alert.id})
                 return [row]
         return []
+
+    def _is_taught_here(self, release: int) -> bool:
+        """Tell whether the configured task made a release.
+
+        A model made elsewhere has a task of its own: whoever made it teaches it.
+        """
+        with self._engine.connect() as connection:
+            row = get_release(connection, release)
+        return row is not None and row.manifest.bundle.task == self._config.task
 
     def _ask(self, job: JobRow, evidence: DriftEvidence) -> list[str]:
         """Ask each drifting device for samples, once; return all that were asked.

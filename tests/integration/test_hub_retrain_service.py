@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, update
 
 from edge_agent.base.clock import SystemClock
 from edge_agent.wire import codec
@@ -35,7 +35,7 @@ from hub.storage.db import open_database, transaction
 from hub.storage.jobs import JobKind, JobRow, JobState
 from hub.storage.releases import ReleaseRow, insert_release
 from hub.storage.streams import StreamKey
-from hub.storage.tables import ROLLOUTS
+from hub.storage.tables import RELEASES, ROLLOUTS
 from tests.hub_records import plant
 
 CONFIG = HubConfig(retrain=RetrainConfig(min_samples=4, max_samples_per_device=2))
@@ -50,12 +50,12 @@ sys.exit(int(sys.argv[3]))
 """
 
 
-def make_bundle(*, ok: bool) -> Bundle:
+def make_bundle(*, ok: bool, task: str = "watch") -> Bundle:
     """Return a bundle's manifest, accepted or refused by the gate."""
     check = GateCheck(name="accuracy", ok=ok, observed=0.31, limit=0.5)
     return Bundle(
         name="m",
-        task="watch",
+        task=task,
         variant="float",
         input=InputContract(tensor=TensorContract(name="x", shape=[2, 3])),
         outputs=[TensorContract(name="p", shape=[2])],
@@ -307,6 +307,21 @@ def test_a_restart_asks_no_device_twice(rig: Rig) -> None:
         )
 
     assert rig.asked == [["d1"]]
+
+
+def test_a_model_made_elsewhere_is_not_replaced_by_one_made_here(rig: Rig) -> None:
+    """What the configured task did not make, it does not retrain."""
+    foreign = Release(
+        release=1, created_at=1.0, bundle=make_bundle(ok=True, task="pump")
+    )
+    with transaction(rig.engine) as connection:
+        connection.execute(
+            update(RELEASES).values(manifest=codec.encode(foreign).decode())
+        )
+    rig.add_alert(devices=["d1", "d2"])
+    rig.service.tick()
+
+    assert rig.service.list_jobs() == []
 
 
 def test_drift_without_loss_trains_nothing(rig: Rig) -> None:

@@ -2,8 +2,21 @@
 
 import random
 
-from edge_agent.wire.profile import ProfileData
-from hub.monitor.scoring import History, Position, Window, rows_of
+import numpy as np
+
+from edge_agent.wire.profile import ProfileData, ReferenceProfile
+from hub.alerts.machine import Condition
+from hub.config import MonitorConfig
+from hub.monitor.calibrate import calibrate
+from hub.monitor.observe import Member, observe_drift
+from hub.monitor.scoring import (
+    History,
+    Position,
+    Verdict,
+    Window,
+    rows_of,
+    score_device,
+)
 
 
 def window(seq: int, *, start: int = 0, rows: int = 100, rejected: int = 0) -> Window:
@@ -55,3 +68,25 @@ def test_order_of_arrival_after_the_baseline_does_not_matter() -> None:
             history.add(each)
 
         assert [w.position.seq for w in history.recent] == [8, 9, 10, 11], seed
+
+
+def test_a_release_without_channels_is_unknown_and_never_clean() -> None:
+    """Nothing is watched, so however much came says nothing."""
+    reference = ReferenceProfile(
+        model="pump", channels=[], data=ProfileData(rows=0, counts=[])
+    )
+    thresholds = calibrate(
+        reference, np.empty((0, 0)), [], baseline_rows=100, recent_rows=100
+    )
+    history = History(baseline_rows=100, recent_rows=100)
+    for seq in range(1, 9):
+        history.add(window(seq))
+
+    score = score_device([], thresholds, history)
+
+    assert (thresholds.scales, thresholds.placements) == ([], 0)
+    assert score.verdict is Verdict.TOO_LITTLE
+    assert (score.baseline_rows, score.recent_rows) == (100, 100)
+    members = [Member(device=f"d{n}", score=score) for n in range(4)]
+    seen = observe_drift(1, "all", members, thresholds, MonitorConfig())
+    assert seen.condition is Condition.UNKNOWN
