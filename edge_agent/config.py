@@ -187,10 +187,13 @@ class WorkerConfig(Strict, frozen=True, kw_only=True):
     ``memory_bytes`` is what it may map to write to (models, buffers, stacks; 0: no
     limit): beyond it a request fails, or the worker does, and nothing else.
     ``watchdog_s`` is the time between two inferences that the supervisor asks for.
+    ``backend`` is what runs models, in self-tests too: the interpreter, or LiteRT's
+    compiled models, which reach GPUs and NPUs.
     """
 
     memory_bytes: Annotated[int, Meta(ge=0)] = 1 << 30
     watchdog_s: Positive = 5.0
+    backend: Literal["interpreter", "compiled"] = "interpreter"
 
     def __post_init__(self) -> None:
         """Refuse a limit under which no worker can start."""

@@ -25,6 +25,7 @@ from msgspec import UNSET
 
 from edge_agent.base.clock import SystemClock
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.base.installed import use_backend
 from edge_agent.child import ChildHooks, Death, WorkerChild, worker_command
 from edge_agent.config import AgentConfig, BrokerConfig, place_tls
 from edge_agent.enrol import renew
@@ -82,6 +83,7 @@ class Supervisor:
         """
         path = config_path.resolve()
         self._config = config
+        use_backend(config.worker.backend)  # Worker and self-tests are children.
         broker = place_tls(config, path.parent)
         self._state_dir = path.parent / config.device.state_dir
         self._database = self._state_dir / DB_FILE

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from edge_agent.base.clock import Clock, SystemClock
 from edge_agent.base.exit_codes import ExitCode, ShoalError
+from edge_agent.base.installed import use_backend
 from edge_agent.base.limits import (
     STACK_BYTES,
     go_first_when_memory_ends,
@@ -253,6 +254,7 @@ def main(argv: list[str]) -> int:
     try:
         config = read_agent_config(config_path)
         go_first_when_memory_ends()
+        use_backend(config.worker.backend)
         limit_memory(config.worker.memory_bytes)
         threading.stack_size(STACK_BYTES)
         return Worker(config, config_path, boot, SystemClock()).run()

@@ -5,13 +5,31 @@ The worker and the supervisor ask. A version is read off the name of a metadata 
 is left to installations that name their folders otherwise.
 """
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 RUNTIMES = ("ai-edge-litert", "tflite-runtime")
 """Interpreters in the order in which they are looked for."""
 METADATA = ".dist-info"
+
+
+BACKEND_VARIABLE = "SHOAL_BACKEND"
+"""Environment variable that names the backend, for a process and its children."""
+INTERPRETER, COMPILED = "interpreter", "compiled"
+
+
+def chosen_backend(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the backend that the environment names; the interpreter by default."""
+    compiled = environment.get(BACKEND_VARIABLE) == COMPILED
+    return COMPILED if compiled else INTERPRETER
+
+
+def use_backend(name: str) -> None:
+    """Let this process and its children use a backend; the default changes nothing."""
+    if name != INTERPRETER:
+        os.environ[BACKEND_VARIABLE] = name
 
 
 def installed_version(distribution: str) -> str:

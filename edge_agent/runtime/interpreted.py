@@ -13,37 +13,52 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError
-from edge_agent.runtime.port import ANY, FAILED, UNFITTING, UNSERVED, Array, Floats
-from edge_agent.runtime.tensors import Tensor, by_name, check_shapes, spec_of
+from edge_agent.runtime.named import FAILURES, NamedModel, Shapes
+from edge_agent.runtime.port import FAILED, UNSERVED, Array, Floats
+from edge_agent.runtime.tensors import Tensor, spec_of
 
 SIGNATURE = "serving_default"
-_FAILURES = (ValueError, RuntimeError)
-
-Shapes = tuple[tuple[int, ...], ...]
 Details = dict[str, Any]
 Tensors = tuple[Tensor, ...]
 
 
-class _Interpreter(Protocol):
-    """What both runtimes' interpreters offer and this file uses."""
+class Interpreter(Protocol):
+    """What both runtimes' interpreters offer and this package uses."""
 
-    def allocate_tensors(self) -> None: ...
-    def get_signature_list(self) -> dict[str, Any]: ...
-    def get_signature_runner(self, key: str) -> Any: ...  # noqa: ANN401 - theirs
-    def get_input_details(self) -> list[Details]: ...
-    def get_output_details(self) -> list[Details]: ...
-    def set_tensor(self, index: int, value: NDArray[Any]) -> None: ...
-    def get_tensor(self, index: int) -> NDArray[Any]: ...
+    def allocate_tensors(self) -> None:
+        """Plan and allocate memory."""
+
+    def get_signature_list(self) -> dict[str, Any]:
+        """Return the names of inputs and outputs by signature."""
+
+    def get_signature_runner(self, key: str) -> Any:  # noqa: ANN401 - theirs
+        """Return what runs one signature, and describes its tensors."""
+
+    def get_input_details(self) -> list[Details]:
+        """Describe the main graph's inputs."""
+
+    def get_output_details(self) -> list[Details]:
+        """Describe the main graph's outputs."""
+
+    def set_tensor(self, index: int, value: NDArray[Any]) -> None:
+        """Copy numbers in."""
+
+    def get_tensor(self, index: int) -> NDArray[Any]:
+        """Copy numbers out."""
+
     def resize_tensor_input(
         self, index: int, size: tuple[int, ...], *, strict: bool
-    ) -> None: ...
-    def invoke(self) -> None: ...
+    ) -> None:
+        """Give an input another size; strict: only where it is free."""
+
+    def invoke(self) -> None:
+        """Run."""
 
 
-class InterpretedModel:
+class InterpretedModel(NamedModel):
     """One interpreter; see :class:`~edge_agent.runtime.port.Model`."""
 
-    def __init__(self, make: Callable[[], _Interpreter]) -> None:
+    def __init__(self, make: Callable[[], Interpreter]) -> None:
         """Describe the tensors and allocate them, free dimensions as 1.
 
         Args:
@@ -52,120 +67,64 @@ class InterpretedModel:
         Raises:
             ModelError: A tensor is of a kind that is not served (``AGENT-MODEL-002``).
         """
-        self._make = make
         interpreter = make()
-        self._inputs, self._outputs = describe(interpreter)
+        super().__init__(*describe(interpreter))
         interpreter.allocate_tensors()
-        self._interpreter: _Interpreter | None = interpreter
-        self.inputs = tuple(tensor.spec for tensor in self._inputs)
-        self.outputs = tuple(tensor.spec for tensor in self._outputs)
-        self._default: Shapes = tuple(
-            tuple(1 if n == ANY else n for n in spec.full_shape) for spec in self.inputs
-        )
-        self._shapes = self._default
+        self._make = make
+        self._interpreter: Interpreter | None = interpreter
         self._reading = [(o.spec.name, o.index, o.read) for o in self._outputs]
         self._single = self._inputs[0].spec.shape if len(self._inputs) == 1 else None
 
     def predict(self, sample: Floats) -> dict[str, Array]:
         """Run one sample of a model with one input."""
-        if sample.shape != self._single or self._shapes is not self._default:
-            return self._predict_slowly(sample)
         interpreter = self._interpreter
-        if interpreter is None:
-            raise _closed()
+        if (
+            sample.shape != self._single
+            or self._shapes is not self._default
+            or interpreter is None
+        ):
+            return super().predict(sample)
         tensor, get_tensor = self._inputs[0], interpreter.get_tensor
         try:
             interpreter.set_tensor(tensor.index, tensor.write(sample))
             interpreter.invoke()
             return {name: read(get_tensor(i)) for name, i, read in self._reading}
-        except _FAILURES as error:
+        except FAILURES as error:
             raise ModelError(FAILED, f"model failed: {error}") from error
-
-    def predict_named(self, samples: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one sample given by the names of the inputs."""
-        whole = [
-            tensor.batched(values)
-            for tensor, values in zip(
-                self._inputs, by_name(self._inputs, samples), strict=True
-            )
-        ]
-        answers = self._run(whole)
-        return {
-            out.spec.name: out.read(numbers)
-            for out, numbers in zip(self._outputs, answers, strict=True)
-        }
-
-    def run(
-        self, inputs: Mapping[str, Array], *, dequantize: bool = False
-    ) -> dict[str, Array]:
-        """Run whole tensors, with their batch axes."""
-        answers = self._run(by_name(self._inputs, inputs))
-        return {
-            out.spec.name: out.give(numbers) if dequantize else numbers
-            for out, numbers in zip(self._outputs, answers, strict=True)
-        }
 
     def close(self) -> None:
         """Free the interpreter."""
+        super().close()
         self._interpreter = None
 
-    def _predict_slowly(self, sample: Array) -> dict[str, Array]:
-        """Take what the fast way does not: sizes other than the last, and mistakes."""
-        if len(self._inputs) != 1:
-            names = [spec.name for spec in self.inputs]
-            raise ModelError(
-                UNFITTING, f"the model takes several inputs by name: {names}"
-            )
-        return self.predict_named({self.inputs[0].name: sample})
-
-    def _run(self, given: list[Array]) -> list[Array]:
-        interpreter = self._interpreter
-        if interpreter is None:
-            raise _closed()
-        check_shapes(self.inputs, [values.shape for values in given])
-        numbers = [t.take(v) for t, v in zip(self._inputs, given, strict=True)]
-        shapes = tuple(array.shape for array in numbers)
-        if shapes == self._shapes:
-            try:
-                return self._invoke(interpreter, numbers)
-            except _FAILURES as error:
-                raise ModelError(FAILED, f"model failed: {error}") from error
-        try:
-            self._resize(interpreter, shapes)
-            return self._invoke(interpreter, numbers)
-        except _FAILURES as error:
-            self._start_again()
-            raise ModelError(
-                "AGENT-MODEL-012",
-                f"the model does not run with inputs of {list(shapes)}: {error}",
-                cure="send samples one at a time",
-            ) from error
-
-    def _resize(self, interpreter: _Interpreter, shapes: Shapes) -> None:
+    def _resize(self, shapes: Shapes) -> None:
+        interpreter = self._present()
         for tensor, shape in zip(self._inputs, shapes, strict=True):
             interpreter.resize_tensor_input(tensor.index, shape, strict=True)
         interpreter.allocate_tensors()
-        self._shapes = self._default if shapes == self._default else shapes
 
-    def _start_again(self) -> None:
+    def _open_again(self) -> None:
         # tflite-runtime 2.14 dies of a second allocation after one that failed.
-        self._interpreter, self._shapes = None, self._default
-        try:
-            interpreter = self._make()
-            interpreter.allocate_tensors()
-        except _FAILURES as error:
-            raise ModelError(FAILED, f"model failed: {error}") from error
+        self._interpreter = None
+        interpreter = self._make()
+        interpreter.allocate_tensors()
         self._interpreter = interpreter
 
-    def _invoke(self, interpreter: _Interpreter, numbers: list[Array]) -> list[Array]:
+    def _invoke(self, numbers: list[Array]) -> list[Array]:
+        interpreter = self._present()
         for tensor, values in zip(self._inputs, numbers, strict=True):
             interpreter.set_tensor(tensor.index, values)
         interpreter.invoke()
         return [interpreter.get_tensor(out.index) for out in self._outputs]
 
+    def _present(self) -> Interpreter:
+        if self._interpreter is None:
+            raise RuntimeError("there is no interpreter any more")
+        return self._interpreter
+
 
 def describe(
-    interpreter: _Interpreter,
+    interpreter: Interpreter,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Return the inputs and outputs of an interpreter.
 
@@ -221,7 +180,3 @@ def _tensor(name: str, detail: Details) -> Tensor:
         scales["zero_points"],
     )
     return Tensor(int(detail["index"]), spec)
-
-
-def _closed() -> ModelError:
-    return ModelError(FAILED, "model is closed")

@@ -7,15 +7,18 @@ cut short kills the process); one thread (more gained nothing on small models an
 25 times under contention).
 """
 
+import logging
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 
-from edge_agent.base.installed import installed_version
+from edge_agent.base.installed import COMPILED, chosen_backend, installed_version
 from edge_agent.errors import ModelError
-from edge_agent.runtime.interpreted import InterpretedModel
+from edge_agent.runtime.interpreted import InterpretedModel, Interpreter
 from edge_agent.runtime.port import ANY, UNLOADABLE, UNSERVED, Model, TensorSpec
 
+NOT_COMPILED = "runtime.not_compiled"
 _PACKAGES = ("ai-edge-litert", "tflite-runtime")
 _LACKS = (
     "Select TensorFlow op",
@@ -24,10 +27,14 @@ _LACKS = (
     "builtin_code out of range",
 )
 """What both runtimes say of operators that they do not have."""
+
+log = logging.getLogger(__name__)
 _FAILURES = (ValueError, RuntimeError, KeyError, TypeError, MemoryError)
 
 
-def load_model(data: bytes, *, threads: int = 1, warm_up: int = 3) -> Model:
+def load_model(
+    data: bytes, *, threads: int = 1, warm_up: int = 3, backend: str = ""
+) -> Model:
     """Load a model from verified bytes and warm it up.
 
     Args:
@@ -35,6 +42,9 @@ def load_model(data: bytes, *, threads: int = 1, warm_up: int = 3) -> Model:
         threads: Threads of one invocation.
         warm_up: Invocations on zeros before the model is handed out; a file that
             crashes mostly does so in its first invocation.
+        backend: ``interpreter`` or ``compiled``; by default what the environment says
+            (see :data:`~edge_agent.base.installed.BACKEND_VARIABLE`). Where a model
+            does not run compiled, it is said and the interpreter runs it.
 
     Raises:
         ModelError: ``AGENT-MODEL-001`` the bytes do not load or run;
@@ -43,10 +53,13 @@ def load_model(data: bytes, *, threads: int = 1, warm_up: int = 3) -> Model:
             installed).
     """
     module = _runtime()[1]
+
+    def make() -> Interpreter:
+        made: Interpreter = module.Interpreter(model_content=data, num_threads=threads)
+        return made
+
     try:
-        model = InterpretedModel(
-            lambda: module.Interpreter(model_content=data, num_threads=threads)
-        )
+        model = _open(data, make, threads, backend or chosen_backend())
     except _FAILURES as error:
         if any(text in str(error) for text in _LACKS):
             raise ModelError(
@@ -62,6 +75,19 @@ def load_model(data: bytes, *, threads: int = 1, warm_up: int = 3) -> Model:
         except ModelError as error:
             raise ModelError(UNLOADABLE, f"model does not run: {error.text}") from error
     return model
+
+
+def _open(
+    data: bytes, make: Callable[[], Interpreter], threads: int, backend: str
+) -> Model:
+    if backend == COMPILED:
+        from edge_agent.runtime.compiled import NotCompiledError, open_compiled
+
+        try:
+            return open_compiled(data, make(), threads)
+        except NotCompiledError as error:
+            log.warning(NOT_COMPILED, extra={"why": str(error)})
+    return InterpretedModel(make)
 
 
 def runtime_name() -> str:

@@ -311,13 +311,10 @@ def test_a_restart_asks_no_device_twice(rig: Rig) -> None:
 
 def test_a_model_made_elsewhere_is_not_replaced_by_one_made_here(rig: Rig) -> None:
     """What the configured task did not make, it does not retrain."""
-    foreign = Release(
-        release=1, created_at=1.0, bundle=make_bundle(ok=True, task="pump")
-    )
+    pump = make_bundle(ok=True, task="pump")
+    foreign = codec.encode(Release(release=1, created_at=1.0, bundle=pump)).decode()
     with transaction(rig.engine) as connection:
-        connection.execute(
-            update(RELEASES).values(manifest=codec.encode(foreign).decode())
-        )
+        connection.execute(update(RELEASES).values(manifest=foreign))
     rig.add_alert(devices=["d1", "d2"])
     rig.service.tick()
 
