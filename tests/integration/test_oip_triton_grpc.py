@@ -59,6 +59,8 @@ def stub(
 ) -> Iterator[service_pb2_grpc.GRPCInferenceServiceStub]:
     """The protocol's own stub, for what the client does not send."""
     with grpc.insecure_channel(serving[1]) as channel:
+        # gRPC may come up after the framed socket.
+        grpc.channel_ready_future(channel).result(timeout=30)
         yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
 
