@@ -27,7 +27,7 @@ ACCELERATOR_FAILED = "runtime.accelerator.failed"
 _DTYPES = {"float32", "float16", "int32", "int8", "uint8", "bool"}
 _DEVICES = {
     "NPU": ("/dev/accel/accel*", "/dev/adsprpc-smd", "/dev/fastrpc-*"),
-    "GPU": ("/dev/dri/renderD*", "/dev/mali*", "/dev/kgsl-3d0"),
+    "GPU": ("/dev/dri/render*", "/dev/mali*", "/dev/kgsl-3d0"),
 }
 """Device nodes by which Linux shows an accelerator."""
 
