@@ -263,7 +263,7 @@ class Engine:
             given = dict(zip(self._validators, (sample, *further), strict=False))
         if set(given) != set(self._validators) or len(further) >= len(self._validators):
             raise SampleRejectedError(
-                INPUTS, f"{len(given)} inputs, the model takes {[*self._validators]}"
+                INPUTS, f"inputs {[*given]}, the model takes {[*self._validators]}"
             )
         return {
             name: validator.check(validator.as_array(given[name]))

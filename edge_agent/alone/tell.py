@@ -44,10 +44,11 @@ def request_lines(serving: Serving) -> list[str]:
     if serving.http:
         url = f"http://{serving.http}/v2/models/{bundle.name}/infer"
         lines.append(f"curl -s {url} -d {_body(serving)}")
-    lines.append(
-        f"edge-agent infer --socket {serving.socket} --input SAMPLE.csv"
-        f"    # rows of {_row(bundle.input)}"
-    )
+    what = f"SAMPLE.csv    # rows of {_row(bundle.input)}"
+    if len(bundle.inputs) > 1:
+        names = ", ".join(one.tensor.name for one in bundle.inputs)
+        what = f"SAMPLE.npz    # one array for each input: {names}"
+    lines.append(f"edge-agent infer --socket {serving.socket} --input {what}")
     return lines
 
 

@@ -201,6 +201,34 @@ def test_a_bundle_folder_is_served_as_it_is(tmp_path: Path) -> None:
         made.stop()
 
 
+def test_a_sample_of_several_inputs_goes_from_the_command_line(tmp_path: Path) -> None:
+    """An npz with an array for each input; the answer is its numbers."""
+    model = DATA / "kinds" / "pump.tflite"
+    np.savez(tmp_path / "good.npz", flow=np.ones(4), level=np.ones(1))
+    np.savez(tmp_path / "bad.npz", flow=np.ones(4), other=np.ones(1))
+    made = Alone("--model", model, "--port", "0", "--state-dir", tmp_path / "s")
+    try:
+        made.wait(lines=2)
+        before, _, names = made.lines[1].partition("SAMPLE.npz    # ")
+        assert names == "one array for each input: flow, level"
+        command = [sys.executable, "-m", "edge_agent", *before.split()[1:]]
+        good, bad = (
+            subprocess.run(
+                [*command, str(tmp_path / f"{name}.npz")],
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            for name in ("good", "bad")
+        )
+    finally:
+        made.stop()
+    assert "load " in good.stdout
+    assert "states " in good.stdout
+    assert bad.returncode == 1
+    assert "['flow', 'other'], the model takes ['flow', 'level']" in bad.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "what"),
     [
