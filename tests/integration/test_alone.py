@@ -210,7 +210,7 @@ def test_a_sample_of_several_inputs_goes_from_the_command_line(tmp_path: Path) -
     try:
         made.wait(lines=2)
         before, _, names = made.lines[1].partition("SAMPLE.npz    # ")
-        assert names == "one array for each input: flow, level"
+        assert names.strip() == "one array for each input: flow, level"
         command = [sys.executable, "-m", "edge_agent", *before.split()[1:]]
         good, bad = (
             subprocess.run(
