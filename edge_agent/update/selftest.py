@@ -29,6 +29,7 @@ from edge_agent.store.factory import FACTORY_RELEASE, read_factory
 
 MODULE = "edge_agent.update.selftest"
 WRONG = "AGENT-UPDATE-041"
+HUNG = "AGENT-UPDATE-043"
 UNUSABLE = "AGENT-UPDATE-044"
 UNSUPPORTED = "AGENT-UPDATE-046"
 MAX_DETAIL = 500
@@ -83,9 +84,7 @@ def spawn_self_test(
             process.communicate()
             if not late:
                 return None
-            return Verdict(
-                ok=False, code="AGENT-UPDATE-043", detail=f"no end within {WALL_S:g} s"
-            )
+            return Verdict(ok=False, code=HUNG, detail=f"no end within {WALL_S:g} s")
 
 
 def _read_verdict(returncode: int, out: bytes, err: bytes) -> Verdict:
@@ -96,6 +95,9 @@ def _read_verdict(returncode: int, out: bytes, err: bytes) -> Verdict:
         verdict = Verdict(ok=False)
     if verdict.ok == (returncode == 0) and (verdict.ok or verdict.code):
         return verdict
+    if returncode == -signal.SIGXCPU:
+        text = f"no end within {CPU_S} s of processor time"
+        return Verdict(ok=False, code=HUNG, detail=text)
     how = (
         f"died of {signal.Signals(-returncode).name}"
         if returncode < 0

@@ -74,9 +74,10 @@ class AgentScene(contextlib.ExitStack):
             model: The bytes that are signed.
             sent: What the HTTP server has in their place, if something else.
         """
-        self.desire(self.sign(base, model))
+        made = self.sign(base, model)
         if sent:
             self.blobs[sha256_of(model)] = sent
+        self.desire(made)
         seq = self.seq
         wait_for(lambda: self.end(seq), "the end", timeout_s=END_S)
         end = self.end(seq)

@@ -4,8 +4,10 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edge_agent.update import selftest
 from tests.fakes.model_base import Base, read_base
 from tests.mutants.__main__ import BASES, DATA
 from tests.mutants.agent import Counts
@@ -17,6 +19,8 @@ from tests.mutants.run import Plan, choose, try_on_agent, try_on_devices
 
 MUTANTS = int(os.environ.get("SHOAL_MUTANTS", "60"))
 AGENTS = 4
+LOOPS = np.float32(100.0)
+"""Above it `spiteful.tflite` loops."""
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,33 @@ def test_a_self_test_that_crashes_is_a_verdict(
         device.close()
     assert (found.code, found.fate) == (CRASHED, "crashed")
     assert found.problems == []
+
+
+def test_a_self_test_that_hangs_is_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endless loop in native code is ended from outside, and the device serves."""
+    monkeypatch.setattr(selftest, "WALL_S", 3.0)
+    base = read_base(DATA / "spiteful.tflite")
+    model = unpack(base.data)
+    never = np.frombuffer(np.float32(-1e9).tobytes(), np.uint8)
+    for buffer in model.buffers:
+        if buffer.data is not None and bytes(buffer.data) == LOOPS.tobytes():
+            buffer.data = never
+    endless = Mutant(seed=0, number=0, kind="buffer", base=base, data=pack(model))
+    device = MutantDevice(tmp_path / "device", base)
+    try:
+        found = device.take(endless)
+    finally:
+        device.close()
+    assert (found.code, found.fate) == (selftest.HUNG, "hung")
+    assert found.problems == []
+
+
+def test_a_self_test_that_uses_up_its_processor_time_hangs() -> None:
+    """The kernel ends it sooner than we do; that is a hang and no crash."""
+    verdict = selftest._read_verdict(-signal.SIGXCPU, b"", b"")
+    assert (verdict.ok, verdict.code) == (False, selftest.HUNG)
 
 
 def test_a_seed_names_its_mutants(bases: list[Base]) -> None:

@@ -55,6 +55,7 @@ class MutantAgent:
         end = self._scene.roll_out(base, signed, sent=sent + bytes(2))
         if end != f"failed {BAD_DIGEST}":
             self.counts.wrong_digests += 1
+            self.counts.problems.append(f"{end} with other bytes: {mutant}")
         self._note(mutant, f"unsigned: {end}")
 
     def _note(self, mutant: Mutant, end: str) -> None:

@@ -4,11 +4,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from edge_agent.update.selftest import HUNG, WRONG
 from tests.fakes.model_base import Base
 from tests.mutants.mutate import KINDS, STRUCTURAL, mutate
 
-CRASHED, HUNG = "AGENT-UPDATE-040", "AGENT-UPDATE-043"
-WRONG, BUDGET = "AGENT-UPDATE-041", ("AGENT-UPDATE-042", "AGENT-UPDATE-045")
+CRASHED = "AGENT-UPDATE-040"
+BUDGET = ("AGENT-UPDATE-042", "AGENT-UPDATE-045")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

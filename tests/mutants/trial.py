@@ -51,7 +51,7 @@ class Nursery:
         process.stdin.flush()
         ended = msgspec.json.decode(process.stdout.readline(), type=Ended)
         if ended.returncode == -signal.SIGALRM:
-            return selftest.Verdict(ok=False, code="AGENT-UPDATE-043", detail="hung")
+            return selftest.Verdict(ok=False, code=selftest.HUNG, detail="hung")
         return selftest._read_verdict(ended.returncode, ended.out, ended.err)
 
     def close(self) -> None:
