@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from edge_agent.base.clock import Clock
 from edge_agent.child import WorkerChild
@@ -22,7 +23,7 @@ from edge_agent.store.outbox import LaneStats
 from edge_agent.store.slots import Figures
 from edge_agent.update.phases import Loaded, WorkerFigures
 from edge_agent.update.shadow import ShadowState
-from edge_agent.wire.control import CollectSamples, Command
+from edge_agent.wire.control import CollectSamples, Command, Reported
 from edge_agent.wire.records import HealthRecord
 from edge_agent.wire.topics import Lane
 
@@ -32,6 +33,8 @@ CHECK_S = 5.0
 MISFITS = ("shape", "dtype")
 """Reasons of rejected samples that no other value would have saved."""
 RELOAD_S = 30.0
+MAX_ADDRESS = 1024
+"""The twin has room for so much of one."""
 _PAGE_FIELD = 1
 
 
@@ -53,6 +56,8 @@ class WorkerPort:
         self._lock = threading.Lock()
         self._changes = 0
         self.loaded = Loaded()
+        self.newest = StatsReply()
+        """What it said last; empty while it is silent."""
 
     def stats(self) -> StatsReply:
         """Return the worker's figures.
@@ -66,6 +71,7 @@ class WorkerPort:
             # What was asked for before a swap and comes after it is not so any more.
             if asked == self._changes:
                 self.loaded = Loaded(release=reply.release, sha256=reply.sha256)
+            self.newest = reply
         return reply
 
     def figures(self) -> WorkerFigures:
@@ -135,6 +141,7 @@ class WorkerPort:
     def forget(self) -> None:
         """Take note that nothing is loaded: the worker died or is silent."""
         self._change(Loaded())
+        self.newest = StatsReply()
 
     def close(self) -> None:
         """Close every thread's connections; none may call any more."""
@@ -212,6 +219,15 @@ class Heartbeat:
             celsius=UNSET if shed.celsius is None else shed.celsius,
             throttled_ratio=UNSET if held_back is None else held_back,
         )
+
+
+def tell_of_worker(twin: Reported, stats: StatsReply) -> Reported:
+    """Add to the twin what the worker said of itself."""
+    return replace(
+        twin,
+        shedding=stats.shedding.level or UNSET,
+        api=[address[:MAX_ADDRESS] for address in stats.api] or UNSET,
+    )
 
 
 def rss_bytes() -> int:

@@ -13,11 +13,14 @@ from edge_agent.errors import AgentError, WorkerError
 from edge_agent.heartbeat import SOCKET_FILE, WorkerPort
 from edge_agent.link.meter import BULK_WAITS, RATE_WAITS
 from edge_agent.link.session import LEVELS, LINK_LEVEL, LINK_STATE
-from edge_agent.serve.protocol import FlowStatus
+from edge_agent.pipeline.shedding import Readings, tell_readings
+from edge_agent.serve.protocol import FlowStatus, SheddingReply
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.lock import is_locked
 from edge_agent.store.outbox import LaneStats, Outbox, Produced
 from edge_agent.store.slots import SlotStore
+from edge_agent.waiting import read_obstacle
+from edge_agent.wire.control import LEFT_OUT, Obstacle
 
 
 class NoStateError(AgentError):
@@ -55,6 +58,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     evicted: dict[str, int]
     sources: list[FlowStatus]
     sinks: list[FlowStatus]
+    obstacle: Obstacle | None
+    """What updates wait for."""
+    shedding: SheddingReply
+    """What is left out now because of heat or the processor quota."""
+    api: list[str]
+    """Where the local API answers; empty: the worker does not."""
 
     def lines(self) -> list[str]:
         """Return the status as text."""
@@ -70,6 +79,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
             f"outbox       {waiting or 'empty'}",
             f"relay        {self._relay()}",
         ]
+        if self.running:
+            lines.append(f"leaves out   {self._left_out()}")
+        if self.obstacle:
+            lines.append(f"waits for    {self.obstacle.code}: {self.obstacle.text}")
+        lines += [f"api          {address}" for address in self.api]
         lines += [f"source       {_flow(one, 'answered')}" for one in self.sources]
         lines += [f"sink         {_flow(one, 'handed on')}" for one in self.sinks]
         if self.code:
@@ -82,6 +96,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         if self.sha256 and not self.answering:
             return "factory model"
         return f"release {self.answering}" if self.answering else "no release"
+
+    def _left_out(self) -> str:
+        shed = self.shedding
+        counts = ", ".join(f"{n} {what}" for what, n in shed.left_out.items())
+        readings = Readings(celsius=shed.celsius, throttled_ratio=shed.throttled_ratio)
+        text = f"{LEFT_OUT.get(shed.level, shed.level)} ({tell_readings(readings)})"
+        return f"{text}; {counts} so far" if counts else text
 
     def _relay(self) -> str:
         lanes = "bulk lanes wait" if self.bulk_waits else "all lanes go"
@@ -125,6 +146,7 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         level = store.read_number(LINK_LEVEL)
         bulk_waits = store.read_number(BULK_WAITS) > 0
         rate_waits = int(store.read_number(RATE_WAITS))
+        obstacle = read_obstacle(store)
     finally:
         store.close()
     lanes = read_outbox(config, config_path).lanes
@@ -161,6 +183,9 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         evicted={lane: stats.evicted for lane, stats in lanes.items()},
         sources=sources,
         sinks=sinks,
+        obstacle=obstacle if running else None,
+        shedding=worker.newest.shedding,
+        api=worker.newest.api,
     )
 
 

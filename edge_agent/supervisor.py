@@ -30,7 +30,12 @@ from edge_agent.child import ChildHooks, Death, WorkerChild, worker_command
 from edge_agent.config import AgentConfig, BrokerConfig, place_tls
 from edge_agent.enrol import renew
 from edge_agent.errors import AgentError, StoreError, WorkerError
-from edge_agent.heartbeat import SOCKET_FILE, Heartbeat, WorkerPort
+from edge_agent.heartbeat import (
+    SOCKET_FILE,
+    Heartbeat,
+    WorkerPort,
+    tell_of_worker,
+)
 from edge_agent.link.birth import describe_device
 from edge_agent.link.blocks import BlockLink
 from edge_agent.link.mqtt import MqttLink
@@ -45,7 +50,7 @@ from edge_agent.store.factory import factory_model
 from edge_agent.store.flush import LogFlusher
 from edge_agent.store.lock import take_lock
 from edge_agent.store.outbox import Outbox
-from edge_agent.store.slots import Slots
+from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.store.trouble import StoreTrouble
 from edge_agent.update.factory import REFUSED, try_factory
 from edge_agent.update.service import (
@@ -56,6 +61,7 @@ from edge_agent.update.service import (
     UpdateService,
     UpdateSettings,
 )
+from edge_agent.waiting import ObstacleNote
 from edge_agent.watchdog import Watchdog, death_event
 from edge_agent.wire.control import Reported, TufVersions
 from edge_agent.wire.records import AnyRecord, EventRecord
@@ -204,11 +210,14 @@ class Supervisor:
     def _beat(self) -> None:
         """Report health until told to stop."""
         outbox = Outbox(self._database, self._boot, self._config.outbox)
+        slots = SlotStore(self._database)
+        waits = ObstacleNote(slots)
         heartbeat = Heartbeat(self._worker, self._child, self._clock)
         trouble = StoreTrouble(self._clock)
         due = self._clock.mono() + min(1.0, self._config.health.period_s)
         while not self._stop.wait(MAIN_POLL_S):
             self._look_at_worker()
+            waits.look(self._updates.obstacle())
             is_due = self._clock.mono() >= due
             try:
                 self._append_events(outbox)
@@ -220,6 +229,7 @@ class Supervisor:
             except StoreError as error:
                 trouble.failed(error, lost=int(is_due))
                 self._stop.wait(STORE_PAUSE_S)
+        slots.close()
         outbox.close()
 
     def _look_at_worker(self) -> None:
@@ -301,7 +311,7 @@ class Supervisor:
 
     def _reported(self) -> Reported:
         loaded = self._worker.loaded
-        return Reported(
+        twin = Reported(
             device=self._config.device.id,
             boot=self._boot,
             version=0,
@@ -318,6 +328,7 @@ class Supervisor:
             pinned=self._slots.pinned or UNSET,
             obstacle=self._updates.obstacle() or UNSET,
         )
+        return tell_of_worker(twin, self._worker.newest)
 
     def _deliver(self, message: Delivery) -> None:
         if isinstance(message, Desired):

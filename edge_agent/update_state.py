@@ -20,6 +20,8 @@ from edge_agent.update.hub_word import ONLINE_KEYS, TIME_FLOOR
 from edge_agent.update.inbox import INBOX
 from edge_agent.update.penalty import penalty_until
 from edge_agent.update.trusted_time import TrustedTime, is_synchronised
+from edge_agent.waiting import read_obstacle
+from edge_agent.wire.control import Obstacle
 
 TUF = "tuf"
 ROLES = ("root", "timestamp", "snapshot", "targets", "models")
@@ -61,6 +63,8 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
     clock_trusted: bool
     brought: bool
     """A folder was handed over that is not carried out yet."""
+    obstacle: Obstacle | None
+    """What they wait for."""
 
     def lines(self) -> list[str]:
         """Return it as text."""
@@ -80,6 +84,8 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
         if self.penalty_until:
             until = _text(self.penalty_until)
             lines.append(f"penalty      takes up nothing new until {until}")
+        if self.obstacle:
+            lines.append(f"waits for    {self.obstacle.code}: {self.obstacle.text}")
         if self.brought:
             lines.append("brought      a folder waits to be carried out")
         if not self.metadata:
@@ -112,6 +118,7 @@ class DeviceState:
     slots: Slots
     time: TrustedTime
     keys: str
+    obstacle: Obstacle | None = None
 
     def seen(self, keys: str) -> int:
         """Return the newest assignment taken up, where ``keys`` sign assignments.
@@ -128,16 +135,18 @@ def read_device_state(config: AgentConfig, config_path: Path) -> DeviceState:
         StoreError: The database cannot be read.
     """
     folder = config_path.resolve().parent / config.device.state_dir
-    slots, floor_at, keys = Slots(), 0.0, ""
+    slots, floor_at, keys, obstacle = Slots(), 0.0, "", None
     if (folder / DB_FILE).exists():
         store = SlotStore(folder / DB_FILE)
         try:
             slots, floor_at = store.read(), store.read_number(TIME_FLOOR)
-            keys = store.read_text(ONLINE_KEYS)
+            keys, obstacle = store.read_text(ONLINE_KEYS), read_obstacle(store)
         finally:
             store.close()
     time = TrustedTime(SystemClock(), floor_at, is_synchronised)
-    return DeviceState(folder=folder, slots=slots, time=time, keys=keys)
+    return DeviceState(
+        folder=folder, slots=slots, time=time, keys=keys, obstacle=obstacle
+    )
 
 
 def read_update_state(config: AgentConfig, config_path: Path) -> UpdateState:
@@ -150,9 +159,10 @@ def read_update_state(config: AgentConfig, config_path: Path) -> UpdateState:
     database_path(config, config_path)
     state = read_device_state(config, config_path)
     slots, assignment = state.slots, state.slots.assignment
+    running = is_locked(state.folder)
     return UpdateState(
         device=config.device.id,
-        running=is_locked(state.folder),
+        running=running,
         phase=slots.phase,
         active=slots.active,
         previous=slots.previous,
@@ -171,6 +181,7 @@ def read_update_state(config: AgentConfig, config_path: Path) -> UpdateState:
         trusted_now=state.time.now(),
         clock_trusted=state.time.is_trusted,
         brought=(state.folder / INBOX).exists(),
+        obstacle=state.obstacle if running else None,
     )
 
 

@@ -109,6 +109,7 @@ class Worker:
             sinks=self._flows.sinks_status,
             dropped=lambda: self._writer.dropped,
             shed=self._shedder.view,
+            addresses=self._addresses,
         )
         self._api = WorkerApi(self._path, loader, beside, facts, clock)
         self._api.reload()
@@ -200,6 +201,10 @@ class Worker:
         )
         models = WorkerModels(self._path, metrics)
         return OipApi(self._config.api, folders, models, ports)
+
+    def _addresses(self) -> list[str]:
+        socket = self._database.with_name(SOCKET_FILE)
+        return [f"unix://{socket}", *self._oip.addresses()]
 
     def _read_outbox(self) -> dict[Lane, LaneStats]:
         outbox = Outbox(self._database, self._boot, self._config.outbox)

@@ -41,6 +41,7 @@ class Facts:
     sinks: Callable[[], list[p.FlowStatus]]
     dropped: Callable[[], int]
     shed: Callable[[], ShedView] = ShedView
+    addresses: Callable[[], list[str]] = list
 
 
 class WorkerApi:
@@ -206,12 +207,13 @@ class WorkerApi:
             samples_taken=state.taken,
             samples_refused=refused,
             shedding=_shedding(self._facts.shed()),
+            api=self._facts.addresses(),
         )
 
 
 def _shedding(view: ShedView) -> p.SheddingReply:
     return p.SheddingReply(
-        level=view.level.name.lower() if view.level else "",
+        level=view.level.told,
         left_out=view.counts,
         celsius=view.readings.celsius,
         throttled_ratio=view.readings.throttled_ratio,

@@ -99,6 +99,7 @@ class OipApi:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._servers: list[_Server] = []
+        self._addresses: list[str] = []
 
     def start(self) -> None:
         """Serve in threads of their own from now on."""
@@ -108,6 +109,11 @@ class OipApi:
             self._ports.spawn("http", lambda: self._keep_serving(self._open_http))
         if self._config.grpc:
             self._ports.spawn("grpc", lambda: self._keep_serving(self._open_grpc))
+
+    def addresses(self) -> list[str]:
+        """Return where the servers listen that could be opened."""
+        with self._lock:
+            return list(self._addresses)
 
     def stop(self) -> None:
         """Answer what has come, then end."""
@@ -142,7 +148,7 @@ class OipApi:
             limit=MAX_CONNECTIONS,
             path=path,
         )
-        log.info(API_SERVING, extra={"address": str(path)})
+        self._note(f"http+unix://{path}")
         return HttpServer(where, self._rules(Access()), self._ports)
 
     def _open_http(self) -> HttpServer:
@@ -152,7 +158,7 @@ class OipApi:
         where = Listening(
             listener=listen_tcp(host, port), name="http", limit=MAX_CONNECTIONS
         )
-        log.info(API_SERVING, extra={"address": f"http://{self._config.http}"})
+        self._note(f"http://{self._config.http}")
         return HttpServer(where, self._rules(access), self._ports)
 
     def _open_grpc(self) -> "GrpcServer":
@@ -170,8 +176,13 @@ class OipApi:
             Access(token=self._token()),
             self._config.max_body_bytes,
         )
-        log.info(API_SERVING, extra={"address": f"grpc://{self._config.grpc}"})
+        self._note(f"grpc://{self._config.grpc}")
         return server
+
+    def _note(self, address: str) -> None:
+        log.info(API_SERVING, extra={"address": address})
+        with self._lock:
+            self._addresses.append(address)
 
     def _rules(self, access: Access) -> HttpRules:
         return HttpRules(access=access, budget=self._budget)

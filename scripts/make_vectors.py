@@ -80,6 +80,7 @@ OPTIONAL = (
     "source_dropped",
     "shedding",
     "obstacle",
+    "api",
     "clock_untrusted",
     "weights",
     "extra_inputs",
@@ -158,6 +159,22 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
     ),
     Reported(
         device="watch-01", boot=BOOT, version=4, at=AT, release=1, clock_untrusted=True
+    ),
+    Reported(
+        device="watch-01",
+        boot=BOOT,
+        version=4,
+        at=AT,
+        release=1,
+        shedding="bulk",
+    ),
+    Reported(
+        device="watch-01",
+        boot=BOOT,
+        version=4,
+        at=AT,
+        release=1,
+        api=["unix:///var/lib/shoal/state/agent.sock", "http://127.0.0.1:8080"],
     ),
     Assignment(
         device="watch-01",

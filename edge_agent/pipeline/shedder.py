@@ -18,17 +18,13 @@ from edge_agent.pipeline.shedding import (
     Readings,
     Shed,
     decide_shed,
+    tell_readings,
 )
+from edge_agent.wire.control import LEFT_OUT
 from edge_agent.wire.records import AnyRecord, EventRecord
 
 SHED_CHANGED = "shedding.changed"
 PERIOD_S = 5.0
-_LEAVES_OUT = {
-    Shed.NOTHING: "nothing",
-    Shed.SHADOW: "the shadow",
-    Shed.BULK: "the shadow and files",
-    Shed.SAMPLES: "the shadow, files and most samples of its sources",
-}
 
 log = logging.getLogger(__name__)
 
@@ -102,22 +98,13 @@ class Shedder:
 
     def _tell(self, before: Shed) -> None:
         level, readings = self._pressure.level, self._readings
-        why = _text(readings)
+        why = tell_readings(readings)
         log.warning(SHED_CHANGED, extra={"level": level.name, "readings": why})
         event = EventRecord(
             at=self._ports.clock.wall(),
             code="AGENT-WORKER-015",
             severity="warning" if level > before else "info",
-            text=f"the device leaves out {_LEAVES_OUT[level]} ({why})",
+            text=f"the device leaves out {LEFT_OUT[level.told]} ({why})",
             facts={"level": level.name.lower(), "readings": why},
         )
         self._ports.emit(event)
-
-
-def _text(readings: Readings) -> str:
-    parts = []
-    if readings.celsius is not None:
-        parts.append(f"{readings.celsius:.0f} degrees")
-    if readings.throttled_ratio is not None:
-        parts.append(f"held back in {readings.throttled_ratio:.0%} of periods")
-    return ", ".join(parts) or "no readings"

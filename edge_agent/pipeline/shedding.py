@@ -23,6 +23,11 @@ class Shed(IntEnum):
     BULK = 2
     SAMPLES = 3
 
+    @property
+    def told(self) -> str:
+        """What messages call it; nothing left out has no name."""
+        return self.name.lower() if self else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
@@ -53,6 +58,16 @@ class Pressure:
     level: Shed = Shed.NOTHING
     hot: int = 0
     cool: int = 0
+
+
+def tell_readings(readings: Readings) -> str:
+    """Return the readings as text."""
+    parts = []
+    if readings.celsius is not None:
+        parts.append(f"{readings.celsius:.0f} degrees")
+    if readings.throttled_ratio is not None:
+        parts.append(f"held back in {readings.throttled_ratio:.0%} of periods")
+    return ", ".join(parts) or "no readings"
 
 
 def decide_shed(now: Pressure, readings: Readings, limits: Limits) -> Pressure:

@@ -262,6 +262,8 @@ class StatsReply(_Op, frozen=True, kw_only=True, tag="stats_reply"):
     samples_taken: Count = 0
     samples_refused: dict[Short, Count] = {}
     shedding: SheddingReply = SheddingReply()
+    api: Annotated[list[Long], Meta(max_length=8)] = []
+    """Addresses at which the local API answers now."""
 
 
 class ShadowReply(_Op, frozen=True, kw_only=True, tag="shadow_reply"):

@@ -182,6 +182,15 @@ class SlotStore:
         with mapped_errors(self._path):
             return read_meta(self._conn, key, "")
 
+    def write_text(self, key: str, text: str) -> None:
+        """Remember a text durably.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        with mapped_errors(self._path), transaction(self._conn, durable=True):
+            write_meta(self._conn, key, text)
+
     def read_number(self, key: str) -> float:
         """Return a remembered number (0: never written).
 

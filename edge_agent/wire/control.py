@@ -28,6 +28,14 @@ from edge_agent.wire.types import (
 )
 from edge_agent.wire.version import PROTOCOL_VERSION
 
+LEFT_OUT = {
+    "": "nothing",
+    "shadow": "the shadow",
+    "bulk": "the shadow and files",
+    "samples": "the shadow, files and most samples of its sources",
+}
+"""What a device that is too hot or held back leaves out, by level."""
+
 
 class Presence(Message, frozen=True, kw_only=True):
     """Retained birth of a device process, or its last will (``online`` false).
@@ -73,7 +81,9 @@ class Reported(Message, frozen=True, kw_only=True):
     that is new to it, unless forced: two failed within a day. ``clock_untrusted``:
     its clock cannot be right, so expiry is judged by the newest hub-signed time.
     ``pinned``: a person at the device wants the release to stay; others wait.
-    ``obstacle``: what its updates have waited for beyond a moment.
+    ``obstacle``: what its updates have waited for beyond a moment. ``shedding``: what
+    it leaves out now because of heat or its quota: ``shadow``, ``bulk`` or ``samples``,
+    each with those before it. ``api``: where its local API answers.
     """
 
     device: DeviceId
@@ -91,6 +101,8 @@ class Reported(Message, frozen=True, kw_only=True):
     clock_untrusted: bool | UnsetType = UNSET
     pinned: bool | UnsetType = UNSET
     obstacle: Obstacle | UnsetType = UNSET
+    shedding: Short | UnsetType = UNSET
+    api: Annotated[list[Text], Meta(max_length=8)] | UnsetType = UNSET
 
 
 class ProbationPolicy(Message, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET
 
-from edge_agent.wire.control import Reported
+from edge_agent.wire.control import LEFT_OUT, Reported
 from edge_agent.wire.records import ShadowSummary
 from hub.cli.output import utc_text
 
@@ -45,6 +45,21 @@ def obstacle_text(reported: Reported | None) -> str:
     if reported is None or reported.obstacle is UNSET:
         return "-"
     return f"{reported.obstacle.code} {reported.obstacle.text}"
+
+
+def left_out_text(reported: Reported | None) -> str:
+    """Say what a device leaves out now because of heat or its processor quota."""
+    if reported is None:
+        return "-"
+    level = "" if reported.shedding is UNSET else reported.shedding
+    return LEFT_OUT.get(level, level)
+
+
+def api_text(reported: Reported | None) -> str:
+    """Say where a device's local API answers."""
+    if reported is None or reported.api is UNSET:
+        return "-"
+    return ", ".join(reported.api)
 
 
 def activation_text(view: ActivationView | None) -> str:

@@ -13,7 +13,9 @@ from hub.cli.activations import (
     ActivationView,
     activation_text,
     activation_view,
+    api_text,
     held_text,
+    left_out_text,
     obstacle_text,
     shadow_text,
 )
@@ -215,6 +217,8 @@ def _print_detail(detail: DeviceDetail) -> None:
             ("phase", view.phase or "-"),
             ("activation", activation_text(detail.activation)),
             ("waits for", obstacle_text(reported)),
+            ("leaves out", left_out_text(reported)),
+            ("local API", api_text(reported)),
             ("shadow", shadow_text(detail.shadow)),
             ("quarantined", held_text(reported)),
             ("certificate", _certificate_text(view.certificate_ends_at, time.time())),

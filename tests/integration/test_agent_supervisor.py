@@ -85,6 +85,9 @@ def test_agent_without_model_reports_itself(agent: Agent, hub: AgentHub) -> None
     assert hub.presence[-1].online
     assert hub.presence[-1].labels == {"cohort": "right"}
     assert hub.reported[-1].release == 0
+    where = f"http+unix://{agent.folder / 'state' / 'http.sock'}"
+    wait_for(lambda: where in (hub.reported[-1].api or []), "where it answers")
+    assert f"api          {where}" in agent.ask("status").stdout.splitlines()
     assert agent.stop() == 0
     wait_for(lambda: not hub.presence[-1].online, "the farewell")
     outbox = Outbox(agent.database, "", OutboxConfig())

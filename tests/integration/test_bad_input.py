@@ -223,6 +223,9 @@ def test_what_is_wrong_has_a_code_and_harms_nothing(
         assert (end.outcome, end.code) == (row.ends, row.code)
     else:
         wait_for(lambda: _code(scene) == row.code, row.code, timeout_s=LATE_S)
+        wait_for(
+            lambda: _is_shown(scene, row.code), "the device's word", timeout_s=LATE_S
+        )
     wait_for(lambda: row.code in ear.show(DEVICE), "the hub", timeout_s=LATE_S)
     wait_for(lambda: _serves(scene), "an answer", timeout_s=LATE_S)
     if row.heal is not None:
@@ -232,6 +235,7 @@ def test_what_is_wrong_has_a_code_and_harms_nothing(
         assert end is not None
         assert end.outcome == "committed"
         wait_for(lambda: _code(scene) == "", "a clear way", timeout_s=LATE_S)
+        wait_for(lambda: not _is_shown(scene, row.code), "the device's word")
     assert scene.process.poll() is None
     assert scene.agent.events("thread.died") == []
     assert scene.agent.events("worker.died") == []
@@ -242,6 +246,17 @@ def _code(scene: AgentScene) -> str:
     reported = scene.hub.reported[-1] if scene.hub.reported else None
     obstacle: Obstacle | object = reported.obstacle if reported else UNSET
     return obstacle.code if isinstance(obstacle, Obstacle) else ""
+
+
+def _is_shown(scene: AgentScene, code: str) -> bool:
+    """Tell whether the device's own commands say that updates wait for it."""
+    said = (
+        line
+        for words in (("status",), ("update", "status"))
+        for line in scene.agent.ask(*words).stdout.splitlines()
+    )
+    waits = [line for line in said if line.startswith("waits for")]
+    return len(waits) == 2 and all(code in line for line in waits)
 
 
 def _serves(scene: AgentScene) -> bool:
