@@ -175,6 +175,11 @@ class Home:
         self.ca_file = path / "ca.pem"
         self.ca_key = self.keys / "ca.pem"
 
+    def folders(self) -> list[Path]:
+        """Return the folders that the hub writes files into."""
+        fixed = (self.path, self.keys, self.tuf, self.artifacts, self.releases)
+        return [*fixed, *sorted(self.releases.glob("[0-9]*"))]
+
     def read_config(self) -> HubConfig:
         """Read ``hub.toml``.
 

@@ -1,30 +1,26 @@
 """Durable files: whole or absent, whatever happens in between.
 
-Used for keys, metadata, artifacts and configuration: temporary file beside the
-target, fsync, rename, fsync of the folder.
+Used for keys, metadata, artifacts and configuration: a file beside the target
+(:mod:`hub.scratch`), fsync, rename, fsync of the folder.
 """
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
+
+from hub.scratch import scratch_file
 
 _CHUNK_BYTES = 1 << 20
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data`` in one step that survives a power cut."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
+    with scratch_file(path.parent, path.name) as (handle, part):
+        os.fchmod(handle, mode)
+        with os.fdopen(handle, "wb", closefd=False) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        os.fsync(handle)
+        part.replace(path)
     sync_folder(path.parent)
 
 

@@ -34,6 +34,7 @@ from hub.releases.tuf_repo import TufRepo
 from hub.retrain.service import RetrainService
 from hub.role import Part, release_part, take_part
 from hub.rollout.service import RolloutService
+from hub.scratch import sweep
 from hub.storage.db import open_database
 from hub.storage.retention import Retention
 
@@ -181,6 +182,8 @@ class Hub:
             UnreachableError: The HTTP port cannot be used, or the broker may not be
                 (``HUB-LINK-001``).
         """
+        if self._part.controls:
+            sweep(self._services.home.folders())
         http = self._http() if self._part.controls else None
         threads: list[threading.Thread] = []
         if self._part.ingests:

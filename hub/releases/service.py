@@ -10,13 +10,13 @@ command line, the retraining and the ticker (refresh).
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from edge_agent.base.clock import Clock
 from edge_agent.wire import codec
@@ -36,6 +36,7 @@ from hub.files import sha256_of, sync_file, sync_folder, write_durably
 from hub.releases.deltas import Delta, build_deltas, delta_path, read_deltas
 from hub.releases.intake import Intake, check_bundle, read_bundle
 from hub.releases.tuf_repo import TargetRef, TufRepo
+from hub.scratch import scratch_file, scratch_folder, sweep
 from hub.storage import devices as device_store
 from hub.storage import releases as store
 from hub.storage import rollouts as rollout_store
@@ -88,33 +89,13 @@ class ReleaseService:
             RefusedError: A check refused it (``HUB-RELEASE-001`` to ``-008``).
             ConflictError: These very bytes are a release already
                 (``HUB-RELEASE-009``).
+            HubError: The home folder takes nothing (``HUB-RELEASE-014``).
         """
-        with self._private_copy(bundle) as copy:
+        sweep(self._home.folders())
+        with self._storing(), self._private_copy(bundle) as copy:
             intake = check_bundle(copy, override_gate=override_gate)
             self._refuse_duplicate(intake)
-            thresholds = self._calibrate(intake)
-            now = self._clock.wall()
-            note = IntakeNote(at=now, override_gate=override_gate)
-            write_durably(copy / INTAKE_FILE, codec.encode_pretty(note))
-            with transaction(self._engine) as conn:
-                number = store.next_release(conn)
-                manifest = Release(release=number, created_at=now, bundle=intake.bundle)
-                write_durably(copy / RELEASE_FILE, codec.encode_pretty(manifest))
-                self._move_in(copy, number)
-                store.insert_release(
-                    conn,
-                    ReleaseRow(
-                        release=number,
-                        name=intake.bundle.name,
-                        state=store.VALIDATED,
-                        bundle_sha256=intake.bundle_sha256,
-                        model_sha256=intake.bundle.model.sha256,
-                        manifest=manifest,
-                        thresholds=thresholds,
-                        created_at=now,
-                        published_at=None,
-                    ),
-                )
+            number = self._become_release(copy, intake, override_gate)
         if not intake.bundle.gate.ok:
             log.warning(
                 RELEASE_GATE_OVERRIDDEN,
@@ -140,18 +121,12 @@ class ReleaseService:
 
         Raises:
             NotFoundError: There is no such release (``HUB-RELEASE-010``).
+            HubError: The home folder takes nothing (``HUB-RELEASE-014``).
         """
         row = self.get(release)
-        with self._engine.connect() as conn:
-            rows = [row for row in self.live(conn) if row.release != release]
-        for path in (*self._device_files(row), *self._delta_files(row, rows)):
-            self._put_artifact(path)
-        sync_folder(self._home.artifacts)
-        models = {"", *(live.model_sha256 for live in rows)}
-        targets = [ref for row in (*rows, row) for ref in self._targets(row, models)]
-        self._tuf.publish(targets, self._now())
-        with transaction(self._engine) as conn:
-            store.mark_published(conn, release, self._clock.wall())
+        sweep(self._home.folders())
+        with self._storing():
+            self._publish(row)
         log.info(RELEASE_PUBLISHED, extra={"release": release})
 
     def refresh(self) -> None:
@@ -227,15 +202,41 @@ class ReleaseService:
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.wall(), UTC)
 
+    def _publish(self, row: ReleaseRow) -> None:
+        with self._engine.connect() as conn:
+            rows = [other for other in self.live(conn) if other.release != row.release]
+        for path in (*self._device_files(row), *self._delta_files(row, rows)):
+            self._put_artifact(path)
+        sync_folder(self._home.artifacts)
+        models = {"", *(live.model_sha256 for live in rows)}
+        targets = [ref for r in (*rows, row) for ref in self._targets(r, models)]
+        self._tuf.publish(targets, self._now())
+        with transaction(self._engine) as conn:
+            store.mark_published(conn, row.release, self._clock.wall())
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        """Say what it is when the home folder or its database takes nothing."""
+        try:
+            yield
+        except (OSError, OperationalError) as error:
+            why = error.orig if isinstance(error, OperationalError) else error
+            raise HubError(
+                "HUB-RELEASE-014",
+                f"nothing can be stored in {self._home.path}: {why}",
+                cure="make room, or let it be written, and do the same again:"
+                " what was there before is whole",
+                retryable=True,
+            ) from error
+
     @contextmanager
     def _private_copy(self, source: Path) -> Iterator[Path]:
         """Copy what ``bundle.json`` names; the copy is gone at the end if unused."""
         bundle = read_bundle(source)
         names = [BUNDLE_FILE, *(ref.name for ref in bundle.files)]
         self._home.releases.mkdir(parents=True, exist_ok=True)
-        copy = Path(tempfile.mkdtemp(dir=self._home.releases, prefix=".intake-"))
-        copy.chmod(0o755)
-        try:
+        with scratch_folder(self._home.releases) as copy:
+            copy.chmod(0o755)
             for name in names:
                 file = source / name
                 if not file.is_file():
@@ -247,8 +248,6 @@ class ReleaseService:
                 shutil.copyfile(file, copy / name)
                 sync_file(copy / name)
             yield copy
-        finally:
-            shutil.rmtree(copy, ignore_errors=True)
 
     def _refuse_duplicate(self, intake: Intake) -> None:
         with self._engine.connect() as conn:
@@ -271,6 +270,32 @@ class ReleaseService:
             recent_rows=self._config.recent_rows,
         )
         return codec.encode(thresholds).decode()
+
+    def _become_release(self, copy: Path, intake: Intake, override_gate: str) -> int:
+        """Give a checked copy its number; folder and row appear together or not."""
+        thresholds = self._calibrate(intake)
+        now = self._clock.wall()
+        note = IntakeNote(at=now, override_gate=override_gate)
+        write_durably(copy / INTAKE_FILE, codec.encode_pretty(note))
+        with transaction(self._engine) as conn:
+            number = store.next_release(conn)
+            manifest = Release(release=number, created_at=now, bundle=intake.bundle)
+            write_durably(copy / RELEASE_FILE, codec.encode_pretty(manifest))
+            row = ReleaseRow(
+                release=number,
+                name=intake.bundle.name,
+                state=store.VALIDATED,
+                bundle_sha256=intake.bundle_sha256,
+                model_sha256=intake.bundle.model.sha256,
+                manifest=manifest,
+                thresholds=thresholds,
+                created_at=now,
+                published_at=None,
+            )
+            # The row first: its number is then nobody else's, nor is its folder.
+            store.insert_release(conn, row)
+            self._move_in(copy, number)
+        return number
 
     def _move_in(self, copy: Path, number: int) -> None:
         """Rename the copy to the release's folder.
@@ -307,18 +332,13 @@ class ReleaseService:
         if target.exists():
             return
         self._home.artifacts.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._home.artifacts, prefix=".part-")
-        os.close(handle)
-        part = Path(name)
-        try:
+        with scratch_file(self._home.artifacts, digest) as (handle, part):
             shutil.copyfile(path, part)
             if sha256_of(part) != digest:
                 raise RefusedError("HUB-RELEASE-011", f"{path} changed while copied")
-            part.chmod(0o644)
-            sync_file(part)
+            os.fchmod(handle, 0o644)
+            os.fsync(handle)
             part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
 
     def _targets(self, row: ReleaseRow, models: set[str]) -> list[TargetRef]:
         """Return a release's targets; patches only from one of the ``models``."""

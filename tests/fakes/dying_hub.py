@@ -17,13 +17,15 @@ from pathlib import Path
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from sqlalchemy.pool import Pool
 
 from hub.config import Home
 from hub.releases.ceremony import Ceremony, NewKeys
 from hub.service import open_services
 from tests.hub_keys import PASSPHRASE, HandClock
 
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+REMOVALS = {"os.remove", "os.rmdir"}
+CHANGES = {"os.rename", "os.mkdir", "os.truncate", *REMOVALS}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 MOST = 200
 
@@ -43,8 +45,14 @@ def operations(home: Home, offline: Path) -> dict[str, Callable[[], object]]:
         services.releases.publish(2)
         services.engine.dispose()
 
+    def take_in() -> None:
+        services = open_services(home, clock)
+        services.releases.take_in_once(home.path.parent / "bundle")
+        services.engine.dispose()
+
     return {
         "publish": publish,
+        "take in": take_in,
         "refresh": lambda: ceremony().refresh(["targets"]),
         "floor": lambda: ceremony().set_floor(1),
         **{
@@ -63,7 +71,18 @@ class Killer:
         self._left = step
         self._tell = tell
         sys.addaudithook(self._hear)
-        event.listen(Engine, "commit", lambda _: self._count("commit"))
+        self._committing = False
+        event.listen(Engine, "commit", lambda _: self._commit())
+        event.listen(Pool, "reset", lambda *_: self._committed())
+
+    def _commit(self) -> None:
+        self._count("commit")
+        self._committing = True
+
+    def _committed(self) -> None:
+        if self._committing:
+            self._committing = False
+            self._count("the next step: committed")
 
     def _hear(self, name: str, args: tuple[object, ...]) -> None:
         is_change = name in CHANGES
@@ -71,7 +90,9 @@ class Killer:
             flags = args[2]
             is_change = isinstance(flags, int) and bool(flags & _WRITES)
         path = str(args[0]) if args else ""
-        if is_change and path.startswith(self._folder) and "hub.db" not in path:
+        if name in REMOVALS and not path.startswith("/"):
+            self._count(f"{name} {path}")  # A folder's content is named by handle.
+        elif is_change and path.startswith(self._folder) and "hub.db" not in path:
             self._count(f"{name} {Path(path).relative_to(self._folder)}")
 
     def _count(self, what: str) -> None:

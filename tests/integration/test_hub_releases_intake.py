@@ -12,7 +12,7 @@ from edge_agent.wire import codec
 from edge_agent.wire.manifest import Release, file_target, release_target
 from edge_agent.wire.profile import ReferenceProfile
 from hub.config import Home
-from hub.errors import ConflictError, RefusedError
+from hub.errors import ConflictError, HubError, RefusedError
 from hub.files import sha256_of
 from hub.home import create_home
 from hub.releases.service import ReleaseService
@@ -38,6 +38,29 @@ def releases(home: Home) -> ReleaseService:
 def bundle(tmp_path: Path) -> Path:
     """Return a good bundle."""
     return make_bundle(tmp_path / "bundle")
+
+
+def test_a_home_that_takes_nothing_says_so(
+    home: Home, releases: ReleaseService, bundle: Path
+) -> None:
+    """A folder that cannot be written, or a busy database, is an error with a cure."""
+    home.releases.rmdir()
+    home.releases.write_bytes(b"in the way")
+    with pytest.raises(HubError, match="nothing can be stored") as caught:
+        releases.take_in(bundle)
+    assert (caught.value.code, caught.value.retryable) == ("HUB-RELEASE-014", True)
+    home.releases.unlink()
+    assert releases.take_in(bundle) == 1
+
+    home.artifacts.rmdir()
+    home.artifacts.write_bytes(b"in the way")
+    with pytest.raises(HubError, match="make room") as caught:
+        releases.publish(1)
+    assert caught.value.code == "HUB-RELEASE-014"
+    assert releases.get(1).state == "validated"
+    home.artifacts.unlink()
+    releases.publish(1)
+    assert releases.get(1).state == "published"
 
 
 def test_a_bundle_becomes_a_published_release(

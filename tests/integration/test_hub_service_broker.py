@@ -114,11 +114,15 @@ def broker(tmp_path: Path) -> Iterator[int]:
 def test_from_presence_to_a_signed_assignment(home: Home, broker: int) -> None:
     """A device appears, is assigned the release, and can fetch what it needs."""
     port = write_config(home, broker)
+    dead = [folder / ".part-dead" for folder in (home.artifacts, home.tuf, home.keys)]
+    for path in dead:
+        path.write_bytes(b"half")
     process = serve(home)
     device = Device(broker, "d1")
     services = open_services(home)
     try:
         until(lambda: is_healthy(port), process)
+        assert not any(path.exists() for path in dead)
         until(services.devices.list_devices, process)
         assert services.devices.get("d1")[0].cohort == "left"
 
