@@ -15,12 +15,13 @@ from pathlib import Path
 from edge_agent.base.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, SampleRejectedError
+from edge_agent.pipeline.infer import Loaded
 from edge_agent.pipeline.owner import Urgency
 from edge_agent.pipeline.path import SamplePath
-from edge_agent.pipeline.prediction import Sample
 from edge_agent.pipeline.recent import Entry
 from edge_agent.pipeline.shedder import Shedder
 from edge_agent.pipeline.shedding import Shed
+from edge_agent.serve.joined import Values, join_inputs, split_row
 from edge_agent.serve.protocol import FlowStatus
 from edge_agent.serve.sinks.opening import open_sinks
 from edge_agent.serve.sinks.port import notice_of
@@ -59,6 +60,7 @@ class Flows:
         self._complaints: set[str] = set()
         self._threads: list[threading.Thread] = []
         self._sources: list[Source] = []
+        self._joined: tuple[Loaded | None, InputContract | None] = (None, None)
         self._sinks, self._sink_bodies = open_sinks(config.sinks, place.folder)
 
     def open(self, path: SamplePath, spawn: Spawn, shedder: Shedder) -> None:
@@ -144,12 +146,21 @@ class Flows:
     def _contract(self) -> InputContract | None:
         ladder = self._path.ladder
         loaded = ladder.active or ladder.previous
-        return loaded.contract if loaded is not None else None
+        if loaded is None:
+            return None
+        # Asked for every row: made once a model.
+        known, contract = self._joined
+        if known is not loaded:
+            contract = join_inputs(loaded.inputs)
+            self._joined = loaded, contract
+        return contract
 
-    def _ask(self, stream: str, sample_id: str, sample: Sample) -> Taken:
+    def _ask(self, stream: str, sample_id: str, sample: Values) -> Taken:
+        contract = self._contract()
+        given = sample if contract is None else split_row(sample, contract)
         try:
             self._path.infer(
-                sample_id, sample, urgency=Urgency.BACKGROUND, stream=stream
+                sample_id, given, urgency=Urgency.BACKGROUND, stream=stream
             )
         except SampleRejectedError as error:
             self._complain(error)

@@ -15,7 +15,6 @@ import numpy as np
 from edge_agent.base.clock import Clock
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.batch.meter import Meter
-from edge_agent.batch.named import read_named
 from edge_agent.batch.table import Row, writing
 from edge_agent.class_names import read_class_names, refuse_names_of_bundle
 from edge_agent.engine import Engine, Prediction
@@ -23,6 +22,7 @@ from edge_agent.errors import AgentError, SampleRejectedError
 from edge_agent.pipeline.prediction import Given
 from edge_agent.runtime.port import Floats
 from edge_agent.serve.files.reading import FileSample, read_samples
+from edge_agent.serve.joined import join_inputs, split_row
 
 PIECE_ROWS = 1024
 
@@ -121,12 +121,10 @@ def answers(engine: Engine, given: Path, meter: Meter | None = None) -> Iterator
     """
     on_read = (lambda _done, _total: None) if meter is None else meter.read
     try:
-        if len(engine.contracts) > 1:
-            for place, named in enumerate(read_named(given, engine.contracts)):
-                yield _answer(engine, f"{given.stem}@{place}", named)
-            return
-        for sample in read_samples(given, engine.contract, on_read=on_read):
-            yield _answer(engine, _id_of(given, sample), sample.values)
+        contract = join_inputs(engine.contracts)
+        for sample in read_samples(given, contract, on_read=on_read):
+            values = split_row(sample.values, contract)
+            yield _answer(engine, _id_of(given, sample), values)
     except (OSError, ValueError) as error:
         raise InputError(
             "AGENT-BATCH-004",

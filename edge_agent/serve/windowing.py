@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.serve.joined import Joined
 from edge_agent.wire.manifest import InputContract
 
 Rows = NDArray[Any]
@@ -25,6 +26,10 @@ class Windowing:
 
     length: int
     hop: int
+
+
+WHOLE = Windowing(length=1, hop=1)
+"""Every row is a sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +58,11 @@ def fit_windowing(
 
     A row may be a row of the input (the usual case), a whole sample (an image, a
     vector of features), or a part of an input that is flat. Rows that fit in no way
-    are cut like the input's own, so that they are rejected by their shape.
+    are cut like the input's own, so that they are rejected by their shape. Of several
+    inputs a row is always a whole sample.
     """
+    if isinstance(contract, Joined):
+        return WHOLE
     shape, row = tuple(contract.tensor.shape), tuple(row)
     size, piece = math.prod(shape), math.prod(row)
     if override.length:
@@ -96,7 +104,8 @@ def as_rows(
     # Rows first: a message may hold just as many rows as a window has.
     forms = [shape[1:], shape]
     if len(shape) == 1:
-        forms = [()] if contract.hop or is_stream else [shape]
+        is_stream = (is_stream or contract.hop > 0) and not isinstance(contract, Joined)
+        forms = [()] if is_stream else [shape]
     for row in forms:
         if values.shape == row:
             return values[np.newaxis]

@@ -1,7 +1,7 @@
 """The worker as a source sees it: a contract, and a model that answers or is busy."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.base.clock import SystemClock
+from edge_agent.serve.joined import Values
 from edge_agent.serve.sources.port import Outcome, Source, SourcePorts, Taken
 from edge_agent.wire.manifest import InputContract, TensorContract
 
@@ -45,8 +46,9 @@ class AskedModel:
             spawn=self.spawn,
         )
 
-    def ask(self, stream: str, sample_id: str, sample: NDArray[Any]) -> Taken:
-        """Answer one sample, once it may."""
+    def ask(self, stream: str, sample_id: str, sample: Values) -> Taken:
+        """Answer one sample of one input, once it may."""
+        assert not isinstance(sample, Mapping)
         with self._came:
             if self.busy:
                 self._came.notify_all()

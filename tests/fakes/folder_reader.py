@@ -9,11 +9,9 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from edge_agent.config_flows import FolderSource
+from edge_agent.serve.joined import Values
 from edge_agent.serve.sources.folder import Folder
 from edge_agent.serve.sources.port import Outcome, Taken
 from tests.fakes.asked_model import AskedModel, contract_of
@@ -28,7 +26,7 @@ def main(folder: Path) -> None:
     think = threading.Event()
     answers = os.open(folder / "answers", flags, 0o600)
 
-    def ask(_stream: str, sample_id: str, _sample: NDArray[Any]) -> Taken:
+    def ask(_stream: str, sample_id: str, _sample: Values) -> Taken:
         think.wait(MODEL_S)
         os.write(answers, f"{sample_id}\n".encode())
         return Taken(outcome=Outcome.ANSWERED)

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from edge_agent.config_flows import FolderSource
+from edge_agent.serve.joined import Values
 from edge_agent.serve.sources.folder import MAX_ATTEMPTS, Folder
 from edge_agent.serve.sources.port import Taken
 from tests.fakes.asked_model import AskedModel, contract_of, running
@@ -143,7 +143,7 @@ def test_a_restart_goes_on_behind_the_last_answer(tmp_path: Path) -> None:
     stop = threading.Event()
     stops = {3, 4, 14}
 
-    def ask(stream: str, sample_id: str, sample: NDArray[np.float32]) -> Taken:
+    def ask(stream: str, sample_id: str, sample: Values) -> Taken:
         taken = model.ask(stream, sample_id, sample)
         if len(model.ids) in stops:
             stop.set()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_agent.base.clock import SystemClock
 from edge_agent.config_flows import ReplaySource
+from edge_agent.serve.joined import Values
 from edge_agent.serve.sources.port import Outcome, SourcePorts, Taken
 from edge_agent.serve.sources.replay import Replay, read_recordings
 from edge_agent.wire.manifest import InputContract, TensorContract
@@ -32,7 +33,7 @@ class Seen:
         self.ids: list[str] = []
         self._came = threading.Condition()
 
-    def take(self, _stream: str, sample_id: str, _sample: NDArray[np.float32]) -> Taken:
+    def take(self, _stream: str, sample_id: str, _sample: Values) -> Taken:
         """Take one sample."""
         with self._came:
             self.ids.append(sample_id)

@@ -1,13 +1,15 @@
 """Files of samples: CSV, npz and images become the samples that they hold."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from edge_agent.serve.files.csv_file import PIECE_ROWS, read_csv
-from edge_agent.serve.files.reading import read_samples
+from edge_agent.serve.files.reading import FileSample, read_samples
 from tests.fakes.asked_model import contract_of
 
 
@@ -15,6 +17,11 @@ def _csv(folder: Path, text: str) -> Path:
     path = folder / "a.csv"
     path.write_text(text, "utf-8")
     return path
+
+
+def _array(sample: FileSample) -> NDArray[Any]:
+    assert isinstance(sample.values, np.ndarray)
+    return sample.values
 
 
 def _rows(path: Path, axes: str = "") -> list[list[float]]:
@@ -81,9 +88,9 @@ def test_samples_of_an_npz_are_windows_of_each_array(tmp_path: Path) -> None:
         ("batch", (1, 2)),
         ("one", (2, 0)),
     ]
-    assert np.array_equal(found[1].values, long[5:15])
-    assert all(sample.values.shape == (10, 2) for sample in found)
-    assert all(sample.values.dtype.kind == "f" for sample in found)
+    assert np.array_equal(_array(found[1]), long[5:15])
+    assert all(_array(sample).shape == (10, 2) for sample in found)
+    assert all(_array(sample).dtype.kind == "f" for sample in found)
 
 
 def test_large_arrays_are_read_in_pieces(tmp_path: Path) -> None:
@@ -99,7 +106,7 @@ def test_large_arrays_are_read_in_pieces(tmp_path: Path) -> None:
     )
     for sample in found:
         at = sample.at[1]
-        assert np.array_equal(sample.values, whole[at : at + 7])
+        assert np.array_equal(_array(sample), whole[at : at + 7])
     assert len(steps) > 2
     assert steps == sorted(steps)
     assert steps[-1] == 100
@@ -109,14 +116,14 @@ def test_what_is_too_short_is_yielded_to_be_rejected(tmp_path: Path) -> None:
     """A recording without one whole window is not passed over in silence."""
     path = _csv(tmp_path, "1,2\n3,4\n")
     (sample,) = read_samples(path, contract_of(10, 2))
-    assert sample.values.shape == (2, 2)
+    assert _array(sample).shape == (2, 2)
 
 
 def test_a_vector_of_features_is_one_row(tmp_path: Path) -> None:
     """A model without a time axis takes every line of a CSV as a sample."""
     path = _csv(tmp_path, "1,2,3\n4,5,6\n")
     found = list(read_samples(path, contract_of(3)))
-    assert [sample.values.tolist() for sample in found] == [[1, 2, 3], [4, 5, 6]]
+    assert [_array(sample).tolist() for sample in found] == [[1, 2, 3], [4, 5, 6]]
 
 
 @pytest.mark.parametrize(
@@ -163,10 +170,10 @@ def test_images_are_decoded_as_the_input_wants_them(tmp_path: Path) -> None:
     (grey,) = read_samples(path, contract_of(6, 8, 1))
     (flat,) = read_samples(path, contract_of(6, 8))
     (wrong,) = read_samples(path, contract_of(32, 32, 3))
-    assert np.array_equal(rgb.values, pixels.astype(np.float32))
-    assert grey.values.shape == (6, 8, 1)
-    assert flat.values.shape == (6, 8)
-    assert wrong.values.shape != (32, 32, 3)
+    assert np.array_equal(_array(rgb), pixels.astype(np.float32))
+    assert _array(grey).shape == (6, 8, 1)
+    assert _array(flat).shape == (6, 8)
+    assert _array(wrong).shape != (32, 32, 3)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", b"GIF89a" + b"\0" * 50])

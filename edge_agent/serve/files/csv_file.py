@@ -10,29 +10,38 @@ import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_agent.runtime.port import Floats
 from edge_agent.serve.files.progress import OnRead, ignore
 
 MAX_LINE = 1 << 20
 PIECE_ROWS = 1024
+_FLOAT32: np.dtype[Any] = np.dtype(np.float32)
+
+Rows = NDArray[Any]
+"""Numbers of shape ``(n, columns)``."""
 
 Lines = list[tuple[int, str]]
 """Number of the line in the file, and its text."""
 
 
 def read_csv(
-    path: Path, axes: Sequence[str] = (), on_read: OnRead = ignore
-) -> Iterator[Floats]:
+    path: Path,
+    axes: Sequence[str] = (),
+    on_read: OnRead = ignore,
+    *,
+    dtype: np.dtype[Any] = _FLOAT32,
+) -> Iterator[Rows]:
     """Yield the rows in pieces of shape ``(n, columns)``.
 
     Args:
         path: The file, UTF-8.
         axes: Names of the columns that are wanted, if the header has them all.
         on_read: Told how far it is, piece by piece.
+        dtype: The floats to read the numbers as.
 
     Raises:
         ValueError: It is not such a file; the text names the line.
@@ -48,7 +57,7 @@ def read_csv(
             first = first[1:]
         width = 0
         for piece in _chain(first, pieces):
-            rows = _parse(piece)
+            rows = _parse(piece, dtype)
             if width and rows.shape[1] != width:
                 raise ValueError(
                     f"line {piece[0][0]}: {rows.shape[1]} columns, not {width}"
@@ -95,22 +104,20 @@ def _pick(header: str, axes: Sequence[str]) -> list[int] | None:
     return [names.index(axis) for axis in axes]
 
 
-def _columns_of(rows: Floats, columns: list[int]) -> Floats:
+def _columns_of(rows: Rows, columns: list[int]) -> Rows:
     if max(columns) >= rows.shape[1]:
         raise ValueError("rows have fewer columns than the header")
     return rows[:, columns]
 
 
-def _parse(piece: Lines) -> Floats:
+def _parse(piece: Lines, dtype: np.dtype[Any]) -> Rows:
     try:
-        return np.loadtxt(
-            [text for _, text in piece], np.float32, delimiter=",", ndmin=2
-        )
+        return np.loadtxt([text for _, text in piece], dtype, delimiter=",", ndmin=2)
     except ValueError:
-        return _parse_slowly(piece)
+        return _parse_slowly(piece, dtype)
 
 
-def _parse_slowly(piece: Lines) -> Floats:
+def _parse_slowly(piece: Lines, dtype: np.dtype[Any]) -> Rows:
     """Parse line by line: empty cells are NaN, and an error names its line."""
     rows, width = [], 0
     for number, text in piece:
@@ -122,4 +129,4 @@ def _parse_slowly(piece: Lines) -> Floats:
             raise ValueError(f"line {number}: {len(row)} columns, not {width}")
         width = len(row)
         rows.append(row)
-    return np.asarray(rows, np.float32)
+    return np.asarray(rows, dtype)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import AgentError
+from edge_agent.serve.joined import Joined
 from edge_agent.wire.manifest import InputContract
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp"})
@@ -33,8 +34,14 @@ def channels_of(contract: InputContract) -> int:
     if len(shape) == _COLOURED - 1:
         return 1
     if len(shape) != _COLOURED or shape[-1] not in _MODES:
-        raise ValueError(f"the model takes samples of {shape}, which are no images")
+        raise ValueError(_no_image(contract))
     return shape[-1]
+
+
+def _no_image(contract: InputContract) -> str:
+    if isinstance(contract, Joined):
+        return f"the model takes {', '.join(contract.names)}: an image is one input"
+    return f"the model takes samples of {contract.tensor.shape}, which are no images"
 
 
 def read_image(path: Path, contract: InputContract) -> NDArray[Any]:

@@ -23,6 +23,7 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
+    KeyError,  # an array under a name without its suffix
     NotImplementedError,
     RuntimeError,  # what zipfile raises of an encrypted member
 )
@@ -50,6 +51,39 @@ def read_npz(
             done += member.file_size
 
 
+def read_array(path: Path, name: str) -> Iterator[NDArray[Any]]:
+    """Yield the rows of one array in pieces of shape ``(n, *row)``.
+
+    Raises:
+        ValueError: There is none, or it holds no numbers.
+        OSError: The file cannot be read.
+    """
+    with _opened(path) as archive, archive.open(f"{name}.npy") as file:
+        yield from _pieces(file, lambda _at: None)
+
+
+def count_rows(path: Path) -> dict[str, int]:
+    """Return how many rows each array has.
+
+    Raises:
+        ValueError: It is no npz file.
+        OSError: It cannot be read.
+    """
+    counts: dict[str, int] = {}
+    with _opened(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                shape = _header(file)[0]
+                counts[member.filename.removesuffix(".npy")] = shape[0] if shape else 1
+    return counts
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    with _readable(), zipfile.ZipFile(path) as archive:
+        yield archive
+
+
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
     try:
@@ -70,10 +104,7 @@ def _pieces(file: IO[bytes], on_read: Callable[[int], None]) -> Iterator[NDArray
 
 
 def _arrays(file: IO[bytes]) -> Iterator[NDArray[Any]]:
-    version = npy.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(f"array format {version} is not known")
-    shape, fortran, dtype = _HEADERS[version](file)
+    shape, fortran, dtype = _header(file)
     if dtype.hasobject or dtype.kind not in "fiub":
         raise ValueError(f"an array of {dtype} holds no numbers (or a pickle)")
     if not shape:
@@ -87,6 +118,13 @@ def _arrays(file: IO[bytes]) -> Iterator[NDArray[Any]]:
     step = max(1, PIECE_BYTES // row_bytes)
     for start in range(0, shape[0], step):
         yield _read(file, min(step, shape[0] - start), shape[1:], dtype)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"array format {version} is not known")
+    return _HEADERS[version](file)
 
 
 def _read(

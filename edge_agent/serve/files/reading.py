@@ -7,16 +7,16 @@ Used by the folder source and by ``edge-agent infer``. A position in a file is
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.serve.files.csv_file import read_csv
 from edge_agent.serve.files.image_file import SUFFIXES as IMAGES
 from edge_agent.serve.files.image_file import read_image
+from edge_agent.serve.files.named_npz import read_named
 from edge_agent.serve.files.npz_file import read_npz
 from edge_agent.serve.files.progress import OnRead, ignore
+from edge_agent.serve.joined import Joined, Values, number_type
 from edge_agent.serve.windowing import (
     AS_CONTRACTED,
     Override,
@@ -39,7 +39,7 @@ class FileSample:
 
     at: Position
     name: str
-    values: NDArray[Any]
+    values: Values
 
 
 def read_samples(
@@ -51,7 +51,8 @@ def read_samples(
     """Yield a file's samples in the order of their positions.
 
     A recording shorter than one window is yielded as it is, to be rejected by its
-    shape rather than passed over.
+    shape rather than passed over. Of a model with several inputs an npz file has an
+    array for each, and every other file rows of them all.
 
     Args:
         path: CSV, npz or an image, by its suffix.
@@ -64,6 +65,10 @@ def read_samples(
         OSError: It cannot be read.
         AgentError: Pillow is needed and not installed (``AGENT-SOURCE-001``).
     """
+    if isinstance(contract, Joined) and path.suffix.lower() == ".npz":
+        for row, named in enumerate(read_named(path, contract.names, on_read)):
+            yield FileSample(at=(0, row), name="", values=named)
+        return
     recordings = _recordings(path, contract, on_read)
     for place, (name, pieces) in enumerate(recordings):
         windower: Windower | None = None
@@ -85,7 +90,7 @@ def _sample(
     at: Position, name: str, window: Rows, contract: InputContract
 ) -> FileSample:
     values = as_sample(window, contract)
-    if values.dtype.kind != "f":
+    if values.dtype.kind != "f" and np.dtype(contract.tensor.dtype).kind == "f":
         values = values.astype(np.float32)
     return FileSample(at=at, name=name, values=values)
 
@@ -93,7 +98,7 @@ def _sample(
 def _recordings(path: Path, contract: InputContract, on_read: OnRead) -> Recordings:
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        yield "", read_csv(path, contract.axes, on_read)
+        yield "", read_csv(path, contract.axes, on_read, dtype=number_type(contract))
     elif suffix == ".npz":
         yield from read_npz(path, on_read)
     elif suffix in IMAGES:

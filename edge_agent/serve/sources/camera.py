@@ -22,6 +22,7 @@ from edge_agent.base.backoff import Backoff
 from edge_agent.config_flows import CameraSource, kind_of, name_of
 from edge_agent.errors import AgentError
 from edge_agent.serve.files.image_file import channels_of
+from edge_agent.serve.joined import Joined
 from edge_agent.serve.sources.newest import Newest
 from edge_agent.serve.sources.pace import Pace
 from edge_agent.serve.sources.port import Intake, SourcePorts
@@ -203,6 +204,12 @@ def _image_of(contract: InputContract) -> InputContract:
 
 
 def _size_of(contract: InputContract) -> tuple[int, int]:
+    if isinstance(contract, Joined):
+        raise AgentError(
+            "AGENT-SOURCE-004",
+            f"the model takes {', '.join(contract.names)}, and a camera has one input",
+            cure="feed it over the local API",
+        )
     image = _image_of(contract)
     channels_of(image)
     height, width = image.tensor.shape[:2]

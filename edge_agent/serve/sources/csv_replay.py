@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_agent.config_flows import CsvSource, kind_of, name_of
 from edge_agent.serve.files.csv_file import read_csv
+from edge_agent.serve.joined import number_type
 from edge_agent.serve.sources.pace import Pace
 from edge_agent.serve.sources.port import Intake, SourcePorts
 from edge_agent.serve.windowing import (
@@ -72,7 +73,8 @@ class CsvReplay:
         """
         period_s = 1.0 / (self._config.rate or contract.rate_hz or DEFAULT_RATE)
         windower: Windower | None = None
-        for piece in read_csv(self._path, contract.axes):
+        rows = read_csv(self._path, contract.axes, dtype=number_type(contract))
+        for piece in rows:
             self.problem = ""
             if windower is None:
                 cut = fit_windowing(contract, piece.shape[1:], self._override)

@@ -9,11 +9,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import Protocol
 
 from edge_agent.base.clock import Clock
+from edge_agent.serve.joined import Values
 from edge_agent.wire.manifest import InputContract
 
 MAX_SAMPLE_ID = 128
@@ -51,7 +50,7 @@ class Counters:
     files_failed: int = 0
 
 
-Ask = Callable[[str, str, NDArray[Any]], Taken]
+Ask = Callable[[str, str, Values], Taken]
 """Infer one sample, wait for its answer: its stream, its id, its values."""
 Spawn = Callable[[str, Callable[[], None]], object]
 """Start a thread: its name and body. The composition root owns the threads."""
@@ -105,7 +104,7 @@ class Intake:
     ports: SourcePorts
     counters: Counters = field(default_factory=Counters)
 
-    def offer(self, sample_id: str, sample: NDArray[Any], stream: str = "") -> Taken:
+    def offer(self, sample_id: str, sample: Values, stream: str = "") -> Taken:
         """Offer a sample of a stream once; a busy model drops it.
 
         ``stream`` tells several of one source apart: what follows one after another.
@@ -119,9 +118,7 @@ class Intake:
         self._count(taken)
         return taken
 
-    def insist(
-        self, stop: threading.Event, sample_id: str, sample: NDArray[Any]
-    ) -> Taken:
+    def insist(self, stop: threading.Event, sample_id: str, sample: Values) -> Taken:
         """Offer a sample that must not be lost until there is an outcome.
 
         A busy model is asked again, for ``MAX_TRIES``; ``BUSY`` is the answer (and is
@@ -149,7 +146,7 @@ class Intake:
         """Count what was left out before it was offered."""
         self.counters.dropped += count
 
-    def _ask(self, sample_id: str, sample: NDArray[Any], stream: str = "") -> Taken:
+    def _ask(self, sample_id: str, sample: Values, stream: str = "") -> Taken:
         origin = f"{self.name}/{_clean(stream)}" if stream else self.name
         return self.ports.ask(origin, _clean(sample_id), sample)
 

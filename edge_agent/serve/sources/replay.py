@@ -2,9 +2,10 @@
 
 A cycle takes the windows of all recordings in turn: the first window of each, then the
 second of each, …; every cycle starts a few rows later, so no two are alike. A sample's
-id is ``recording@offset#cycle``. When the file is replaced, its successor is played at
-once. What is wrong inside a file (NaN, wrong axes, too short) is passed on and rejected
-sample by sample; a file that cannot be read is named once and tried again.
+id is ``recording@offset#cycle``. Of a model with several inputs the file has an array
+for each, and a sample is a row of them all. When the file is replaced, its successor is
+played at once. What is wrong inside a file (NaN, wrong axes, too short) is passed on
+and rejected sample by sample; a file that cannot be read is named once and tried again.
 """
 
 import logging
@@ -19,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config_flows import ReplaySource, kind_of, name_of
+from edge_agent.serve.joined import Joined, Values
 from edge_agent.serve.sources.pace import Pace
 from edge_agent.serve.sources.port import Intake, SourcePorts
-from edge_agent.serve.windowing import Override, Windowing, windowing_of
+from edge_agent.serve.windowing import WHOLE, Override, Windowing, windowing_of
 from edge_agent.wire.manifest import InputContract
 
 REPLAY_UNREADABLE = "replay.unreadable"
@@ -30,6 +32,8 @@ PHASE_ROWS = 7
 CHECK_S = 1.0
 MAX_FILE_BYTES = 256 << 20
 MAX_NAME = 96
+TOGETHER = "row"
+"""What the samples of several inputs are called."""
 
 Recordings = Mapping[str, NDArray[Any]]
 
@@ -72,6 +76,26 @@ def read_recordings(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"not a readable npz file: {why}") from why
 
 
+def _lengths(recordings: Recordings, contract: InputContract) -> dict[str, int]:
+    """Return the rows of each recording; of several inputs there is one.
+
+    Raises:
+        ValueError: There is not an array for each input, of equal lengths.
+    """
+    if not isinstance(contract, Joined):
+        return {name: len(array) for name, array in recordings.items()}
+    missing = [name for name in contract.names if name not in recordings]
+    if missing:
+        raise ValueError(
+            f"there is no array {missing[0]!r};"
+            f" the model takes {', '.join(contract.names)}"
+        )
+    lengths = {name: len(recordings[name]) for name in contract.names}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the arrays have different numbers of samples: {lengths}")
+    return {TOGETHER: min(lengths.values())}
+
+
 class Replay:
     """The replay source; :meth:`run` is its thread."""
 
@@ -89,6 +113,7 @@ class Replay:
         self._recordings: Recordings = {}
         self._stamp: tuple[int, int, int] | None = None
         self._checked = float("-inf")
+        self._misfit = False
 
     def run(self, stop: threading.Event) -> None:
         """Play cycle after cycle until told to stop."""
@@ -99,21 +124,39 @@ class Replay:
             if contract is None or not self._recordings:
                 stop.wait(CHECK_S)
                 continue
-            self._play(stop, self._cut(contract), cycle)
+            try:
+                lengths = _lengths(self._recordings, contract)
+            except ValueError as error:
+                self._complain(str(error))
+                self._misfit = True
+                stop.wait(CHECK_S)
+                continue
+            if self._misfit:
+                self._misfit, self.problem = False, ""
+            self._play(stop, contract, lengths, cycle)
             cycle += 1
 
-    def _play(self, stop: threading.Event, windowing: Windowing, cycle: int) -> None:
+    def _play(
+        self,
+        stop: threading.Event,
+        contract: InputContract,
+        lengths: Mapping[str, int],
+        cycle: int,
+    ) -> None:
         """Play one cycle; end early when the file or the contract changes."""
-        recordings = self._recordings
-        lengths = {name: len(array) for name, array in recordings.items()}
+        recordings, windowing = self._recordings, self._cut(contract)
         played = False
         for name, offset in plan_cycle(lengths, windowing, cycle):
             if stop.wait(self._pace.wait_s(self._period_s)):
                 return
-            if self._look_sometimes() or not self._still(windowing):
+            if self._look_sometimes() or not self._still(contract):
                 return
             played = True
-            sample = recordings[name][offset : offset + windowing.length]
+            sample: Values
+            if isinstance(contract, Joined):
+                sample = {one: recordings[one][offset] for one in contract.names}
+            else:
+                sample = recordings[name][offset : offset + windowing.length]
             sample_id = f"{name[:MAX_NAME]}@{offset}#{cycle}"
             self._intake.offer(sample_id, sample, stream=name)
         if not played:
@@ -121,14 +164,18 @@ class Replay:
             stop.wait(CHECK_S)
 
     def _cut(self, contract: InputContract) -> Windowing:
+        if isinstance(contract, Joined):
+            return WHOLE
         own, override = windowing_of(contract), self._override
         return Windowing(
             length=override.length or own.length, hop=override.hop or own.hop
         )
 
-    def _still(self, windowing: Windowing) -> bool:
+    def _still(self, before: InputContract) -> bool:
         contract = self._ports.contract()
-        return contract is not None and self._cut(contract) == windowing
+        if isinstance(contract, Joined) or isinstance(before, Joined):
+            return contract == before
+        return contract is not None and self._cut(contract) == self._cut(before)
 
     def _look_sometimes(self) -> bool:
         if self._ports.clock.mono() - self._checked < CHECK_S:
