@@ -16,6 +16,7 @@ from tests.mutants.mutate import KINDS, STRUCTURAL, pack, unpack
 from tests.mutants.plan import CRASHED, Finding, Mutant, draw
 from tests.mutants.report import Outcome, as_document, table
 from tests.mutants.run import Plan, choose, try_on_agent, try_on_devices
+from tests.mutants.trial import Nursery
 
 MUTANTS = int(os.environ.get("SHOAL_MUTANTS", "60"))
 AGENTS = 4
@@ -66,22 +67,49 @@ def test_a_worker_that_dies_is_counted_and_replaced(
     assert "| all | 2 | 2 |" in table([found])
 
 
-def test_a_self_test_that_crashes_is_a_verdict(
-    bases: list[Base], tmp_path: Path
-) -> None:
-    """A quantized tensor without its scale kills the process that tries it, only it."""
+def without_scale(bases: list[Base], kind: str) -> Mutant:
+    """Return a mutant whose quantized tensor has no scale: it kills who runs it."""
     base = next(one for one in bases if one.name == "tiny-int8")
     model = unpack(base.data)
     (tensor,) = (t for t in model.subgraphs[0].tensors if t.name == b"Max")
     tensor.quantization.scale = []
-    fatal = Mutant(seed=0, number=0, kind="quantization", base=base, data=pack(model))
+    return Mutant(seed=0, number=0, kind=kind, base=base, data=pack(model))
+
+
+def test_a_self_test_that_crashes_is_a_verdict(
+    bases: list[Base], tmp_path: Path
+) -> None:
+    """Only the process that tries it dies, and a death in a forked one counts twice."""
     device = MutantDevice(tmp_path / "device", bases[0])
     try:
-        found = device.take(fatal)
+        found = device.take(without_scale(bases, "quantization"))
+        blind = device.take(without_scale(bases, "flip 1"))
     finally:
         device.close()
-    assert (found.code, found.fate) == (CRASHED, "crashed")
+    assert (found.code, found.fate, found.forked) == (CRASHED, "crashed", "")
+    assert (blind.code, blind.fate, blind.forked) == (CRASHED, "crashed", CRASHED)
+    assert (found.problems, blind.problems) == ([], [])
+
+
+def test_what_only_a_forked_self_test_dies_of_is_judged_as_on_a_device(
+    bases: list[Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fresh process has the last word, and what it passes goes to the worker."""
+    base = bases[0]
+    device = MutantDevice(tmp_path / "device", base)
+    died = selftest.Verdict(ok=False, code=CRASHED, detail="died of SIGSEGV")
+    monkeypatch.setattr(Nursery, "judge", lambda *_: died)
+    harmless = unpack(base.data)
+    harmless.description = b"another"
+    mutant = Mutant(seed=0, number=0, kind="flip 1", base=base, data=pack(harmless))
+    try:
+        found = device.take(mutant)
+    finally:
+        device.close()
+    assert (found.forked, found.fate, found.activated) == (CRASHED, "passed", True)
     assert found.problems == []
+    outcome = Outcome(seed=1, run_s=0.0, findings=[found], agent=Counts())
+    assert as_document([outcome])["runs"][0]["only_forked_died"] == 1
 
 
 def test_a_self_test_that_hangs_is_a_verdict(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.errors import AgentError, UpdateError
+from edge_agent.update.selftest import HUNG, Verdict
 from edge_agent.update.verify import check_files
 from edge_agent.wire.codec import encode
 from edge_agent.wire.manifest import Release
@@ -17,7 +18,7 @@ from tests.fakes.model_base import LIMIT, Base
 from tests.fakes.releases import SHAPE, samples
 from tests.fakes.tuf_repository import sha256_of
 from tests.fakes.worker_device import Device
-from tests.mutants.plan import Finding, Mutant
+from tests.mutants.plan import CRASHED, Finding, Mutant
 from tests.mutants.trial import Nursery, judge_afresh
 
 GOOD = 1
@@ -78,10 +79,7 @@ class MutantDevice(Device):
         number, base = self._number(), mutant.base
         release = base.release(number, mutant.data)
         self._put(base, release, mutant.data)
-        if mutant.is_structural:
-            verdict = judge_afresh(self.state, number)
-        else:
-            verdict = self._nursery.judge(self.state, number)
+        verdict = self._judge(mutant, number, found)
         found.code, found.detail = verdict.code, verdict.detail
         if verdict.ok:
             self._serve(number, found)
@@ -90,6 +88,15 @@ class MutantDevice(Device):
             self._expect(found, digests, "signed")
             found.activated = self._ask_much(number, found)
         self._forget(number, release.bundle.model.sha256)
+
+    def _judge(self, mutant: Mutant, number: int, found: Finding) -> Verdict:
+        """Have the self-test judge; what takes a forked one down is judged afresh."""
+        if not mutant.is_structural:
+            verdict = self._nursery.judge(self.state, number)
+            if verdict.code not in (CRASHED, HUNG):
+                return verdict
+            found.forked = verdict.code
+        return judge_afresh(self.state, number)
 
     def _ask_much(self, number: int, found: Finding) -> bool:
         """Ask for predictions of all kinds; tell whether the mutant gave any."""

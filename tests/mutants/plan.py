@@ -41,14 +41,16 @@ def draw(seed: int, number: int, bases: Sequence[Base]) -> Mutant:
 class Finding:
     """What became of one mutant on a device.
 
-    ``code`` and ``detail`` are the self-test's (empty: it passed). ``problems`` are
-    broken promises: any is a failure of the run.
+    ``code`` and ``detail`` are the self-test's (empty: it passed), of a fresh process
+    wherever a forked one died or hung; ``forked`` is what the latter's was.
+    ``problems`` are broken promises: any is a failure of the run.
     """
 
     mutant: Mutant
     refused_by_digest: bool = False
     code: str = ""
     detail: str = ""
+    forked: str = ""
     activated: bool = False
     worker_deaths: int = 0
     problems: list[str] = field(default_factory=list)

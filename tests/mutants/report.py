@@ -84,6 +84,9 @@ def as_document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
                     for kind in KINDS
                 },
                 "refused_by_digest": sum(f.refused_by_digest for f in o.findings),
+                "only_forked_died": sum(
+                    f.forked not in ("", f.code) for f in o.findings
+                ),
                 "activated": sum(f.activated for f in o.findings),
                 "agent": dict(o.agent.outcomes),
             }

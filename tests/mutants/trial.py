@@ -2,9 +2,9 @@
 
 A fresh Python costs a third of a second. Blind mutants mostly fail where the file is
 read, so they are judged by the same ``main`` in a process that is forked, before any
-model is loaded, from one that has imported everything: ``python -m
-tests.mutants.trial`` reads lines ``STATE_DIR RELEASE`` and answers each with one line
-of JSON.
+model is loaded, from one that has imported everything; what dies or hangs there is
+judged again in a fresh one. ``python -m tests.mutants.trial`` reads lines ``RELEASE
+STATE_DIR`` and answers each with one line of JSON.
 """
 
 import os
