@@ -11,7 +11,8 @@ from typing import IO
 import click
 import msgspec
 
-from edge_agent.base.exit_codes import ExitCode, ShoalError
+from edge_agent.base.exit_codes import ExitCode
+from edge_agent.base.program import run_command_line
 from edge_agent.bench_command import bench
 from edge_agent.cli_output import (
     CONFIG_OPTION,
@@ -213,8 +214,4 @@ cli.add_command(update)
 
 def main() -> None:
     """Run the command line; entry point of ``edge-agent``."""
-    try:
-        cli()
-    except ShoalError as error:
-        click.echo(str(error), err=True)
-        sys.exit(error.exit_code)
+    run_command_line(cli)

@@ -160,11 +160,10 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
             sources, sinks = worker.flows()
         except WorkerError:
             worker.forget()
-    link = ("up" if link_up else "down") if running else "off"
     return Status(
         device=config.device.id,
         running=running,
-        link=link,
+        link=_link(config, running=running, is_up=link_up),
         mqtt=version_of(level),
         answering=worker.loaded.release,
         sha256=worker.loaded.sha256,
@@ -238,6 +237,12 @@ def last_version(database: Path) -> str:
         return version_of(store.read_number(LINK_LEVEL))
     finally:
         store.close()
+
+
+def _link(config: AgentConfig, *, running: bool, is_up: bool) -> str:
+    if not config.trust.root:
+        return "none, this device works alone"
+    return ("up" if is_up else "down") if running else "off"
 
 
 def _flow(flow: FlowStatus, done: str) -> str:

@@ -1,6 +1,9 @@
 """``python -m hub`` is ``hub``."""
 
-from hub.cli import main
+from edge_agent.base.program import begin_quietly
 
 if __name__ == "__main__":
+    begin_quietly()
+    from hub.cli import main
+
     main()

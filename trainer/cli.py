@@ -5,12 +5,11 @@ those of :class:`~edge_agent.base.exit_codes.ExitCode`; 7 means that the gate re
 the candidate (its bundle is written all the same).
 """
 
-import sys
 from pathlib import Path
 
 import click
 
-from edge_agent.base.exit_codes import ShoalError
+from edge_agent.base.program import run_command_line
 from trainer.cli_import import import_command
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -90,8 +89,4 @@ def watch(out: Path) -> None:
 
 def main() -> None:
     """Run the command line; a known error becomes a text and an exit code."""
-    try:
-        cli(prog_name="trainer")
-    except ShoalError as error:
-        click.echo(f"trainer: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_command_line(cli, "trainer", mark="trainer: ")

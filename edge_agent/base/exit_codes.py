@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     TIMEOUT = 6
     REFUSED = 7
     UNREACHABLE = 8
+    INTERRUPTED = 130
 
 
 class ShoalError(Exception):

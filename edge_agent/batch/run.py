@@ -125,7 +125,9 @@ def answers(engine: Engine, given: Path, meter: Meter | None = None) -> Iterator
         for sample in read_samples(given, contract, on_read=on_read):
             values = split_row(sample.values, contract)
             yield _answer(engine, _id_of(given, sample), values)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError("AGENT-BATCH-004", f"{given}: {error.strerror}") from error
+    except ValueError as error:
         raise InputError(
             "AGENT-BATCH-004",
             f"{given}: {error}",

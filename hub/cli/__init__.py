@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from edge_agent.base.exit_codes import ShoalError
+from edge_agent.base.program import run_command_line
 from hub.config import Home
 
 HOME_VARIABLE = "SHOAL_HUB_HOME"
@@ -86,4 +87,4 @@ def cli(ctx: click.Context, home: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
-    cli(prog_name="hub")
+    run_command_line(cli, "hub")

@@ -135,6 +135,7 @@ def test_the_model_is_the_file_and_nothing_is_kept_for_a_hub(
     where = ("--config", str(tmp_path / "dir" / "agent.toml"))
     for words, code, what in (
         (("doctor",), 0, "works alone"),
+        (("status",), 0, "works alone"),
         (("models", "list"), 0, "factory"),
         (("models", "pin"), 5, "AGENT-UPDATE-102"),
         (("run",), 1, "AGENT-TRUST-002"),

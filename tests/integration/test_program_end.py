@@ -1,0 +1,70 @@
+"""Ctrl-C at any moment ends the three programs without a traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == when:
+            os.kill(os.getpid(), signal.SIGINT)
+
+when, program = sys.argv.pop(1), sys.argv.pop(1)
+sys.meta_path.insert(0, AtImport())
+runpy.run_module(program, run_name="__main__", alter_sys=True)
+"""
+
+
+def _interrupt(when: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that gets SIGINT when it imports the module ``when``."""
+    return subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, when, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("program", ["edge_agent", "hub", "trainer"])
+def test_an_interrupt_while_the_program_loads_is_quiet(program: str) -> None:
+    """It ends by the signal, as any program does that handles none."""
+    done = _interrupt("click", program, "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (-2, "", "")
+
+
+@pytest.mark.parametrize(
+    ("when", "words"),
+    [
+        ("edge_agent.status", ("edge_agent", "status")),
+        ("hub.service", ("hub", "devices", "list")),
+        ("trainer.job", ("trainer", "run", "pyproject.toml")),
+    ],
+)
+def test_an_interrupt_in_a_command_has_its_exit_code(
+    when: str, words: tuple[str, ...]
+) -> None:
+    """130, as documented, and one word."""
+    done = _interrupt(when, *words)
+    assert (done.returncode, done.stderr.strip()) == (130, "interrupted")
+
+
+def test_other_ends_keep_their_codes() -> None:
+    """Usage is 2, help and a pipe that closes early are no failures to speak of."""
+    for words, code in (
+        (("status", "--nonsense"), 2),
+        (("infer",), 2),
+        (("--help",), 0),
+        (("status", "--config", "/nowhere.toml"), 2),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_agent", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, (words, done.stderr)
+        assert "Traceback" not in done.stderr
