@@ -70,15 +70,23 @@ def write_bundle(out: Path, bundle: Bundle, files: Mapping[str, bytes]) -> None:
     """Write a bundle folder at ``out``, atomically and durably.
 
     Raises:
-        DataError: ``out`` is taken, or cannot be written (``TRAINER-BUNDLE-002``).
+        DataError: ``out`` is taken, or cannot be written (``TRAINER-BUNDLE-002``), or
+            nobody could read the manifest (``-006``).
     """
     refuse_existing(out)
+    manifest = encode_pretty(bundle)
+    try:
+        decode(manifest, Bundle)
+    except WireError as error:
+        raise DataError(
+            "TRAINER-BUNDLE-006", f"no hub would take in this bundle: {error}"
+        ) from error
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         temporary.mkdir(parents=True)
         for ref in bundle.files:
             _write_synced(temporary / ref.name, files[ref.name])
-        _write_synced(temporary / BUNDLE_FILE, encode_pretty(bundle))
+        _write_synced(temporary / BUNDLE_FILE, manifest)
         _sync_folder(temporary)
         temporary.rename(out)
         _sync_folder(out.parent)

@@ -169,7 +169,8 @@ def _own_input(spec: TensorSpec, given: Sequence[int]) -> InputContract:
         raise ModelError(
             UNFIT,
             f"input {spec.name!r} has a free dimension: {shape}",
-            cure="name its shape in a contract, or export the model with a fixed one",
+            cure="name the shape of one sample (`--shape` of an import, or a contract),"
+            " or export the model with a fixed one",
         )
     floats = spec.quantized or spec.dtype == "float16"
     dtype = "float32" if floats else spec.dtype

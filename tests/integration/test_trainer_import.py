@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,8 +13,10 @@ from edge_agent.sketch.golden import read_golden
 from edge_agent.wire.codec import decode
 from edge_agent.wire.manifest import AnswerKind, Bundle
 from edge_agent.wire.profile import ReferenceProfile
-from trainer.bundle import OpenBundle, read_bundle
+from trainer.bundle import OpenBundle, read_bundle, write_bundle
+from trainer.errors import DataError
 from trainer.imports.read import name_of
+from trainer.pipeline.foreign import _first_line
 
 KINDS = Path(__file__).parents[1] / "data" / "kinds"
 TINY = KINDS.parent / "tiny.tflite"
@@ -124,6 +127,16 @@ def test_the_same_file_gives_the_same_files(tmp_path: Path) -> None:
         ("tiny.tflite", ["--labels", "{two}"], "AGENT-MODEL-008"),
         ("tiny.tflite", ["--labels", "{twice}"], "TRAINER-IMPORT-007"),
         ("tiny.tflite", ["--samples", "{two}"], "TRAINER-IMPORT-010"),
+        ("tiny.tflite", ["--name", "My Model"], "'My Model' is no name"),
+        ("tiny.tflite", ["--task", "t" * 65], "TRAINER-IMPORT-013"),
+        ("tiny.tflite", ["--low", "5", "--high", "-5"], "between 5 and -5"),
+        ("tiny.tflite", ["--high", "nan"], "TRAINER-IMPORT-013"),
+        ("tiny.tflite", ["--sample-rate", "nan"], "TRAINER-IMPORT-013"),
+        ("tiny.tflite", ["--sample-rate", "inf"], "TRAINER-IMPORT-013"),
+        ("tiny.tflite", ["--hop", str(2**60)], "TRAINER-IMPORT-013"),
+        ("tiny.tflite", ["--shape", "y=3"], "is of no input: x [100, 6]"),
+        ("tiny.tflite", ["--shape", "x=99,6"], "TRAINER-IMPORT-013"),
+        ("kinds/rows.tflite", ["--shape", "rows=999999999,3"], "is too large"),
     ],
 )
 def test_what_cannot_be_imported_leaves_nothing(
@@ -179,7 +192,32 @@ def test_a_damaged_keras_file_and_a_wrong_signature_are_said(tmp_path: Path) -> 
     done = run(tmp_path / "net.keras", "--out", tmp_path / "bundle")
     assert done.returncode == 1
     assert "TRAINER-IMPORT-003" in done.stderr
+    assert "it is not whole, or no Keras file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_tensorflow_s_reasons_lose_the_places_in_its_code() -> None:
+    """What is said, and not where; an operation that TFLite lacks by its name."""
+    keras = "in user code:\n\n    File x.py, line 3\n\n    ValueError: Exception in F"
+    keras += ".call().\n\n    \x1b[1mInvalid input shape\x1b[0m\n\n  Arguments: …"
+    assert _first_line(ValueError(keras)) == (
+        "ValueError: Exception in F.call(). Invalid input shape"
+    )
+    mlir = "Could not translate MLIR to FlatBuffer.<unknown>:0: error: loc(callsite("
+    mlir += "\"Svd\")): 'tf.Svd' op is neither a custom op nor a flex op\n"
+    assert _first_line(RuntimeError(mlir + mlir)) == "TFLite does not have Svd"
+    assert _first_line(ValueError(" File not found\nmore")) == "File not found"
+    assert _first_line(KeyError()) == "KeyError"
+
+
+def test_a_bundle_that_nobody_could_read_is_not_written(tmp_path: Path) -> None:
+    """Whatever made it: the manifest is read before there is a folder."""
+    opened = made(tmp_path, TINY)
+    bundle = msgspec.structs.replace(opened.bundle, accuracy=2.0)
+    with pytest.raises(DataError, match=r"\$.accuracy") as caught:
+        write_bundle(tmp_path / "new", bundle, opened.files)
+    assert caught.value.code == "TRAINER-BUNDLE-006"
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_result_can_be_read_by_a_program(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from trainer.bundle import (
 from trainer.errors import DataError
 from trainer.gate.foreign import ModelContract, Told, ask_all, look_at, trial_arrays
 from trainer.imports.card import Facts, write_card
+from trainer.imports.given import check_given, check_shapes
 from trainer.imports.read import SEED, Foreign, name_of, read_labels, read_model
 from trainer.imports.records import Records, record
 from trainer.imports.samples import Samples, read_samples
@@ -55,9 +56,11 @@ def import_model(foreign: Foreign, out: Path, clock: Clock) -> Bundle:
     """
     refuse_existing(out)
     name = foreign.name or name_of(foreign.source)
+    check_given(foreign, name)
     labels = read_labels(foreign.labels)
     data, versions = read_model(foreign)
     contract = _limited(look_at(data, labels, foreign.shapes), foreign)
+    check_shapes(foreign.shapes, contract.inputs)
     samples = None
     if foreign.samples is not None:
         samples = read_samples(foreign.samples, contract.inputs)

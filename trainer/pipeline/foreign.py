@@ -4,7 +4,9 @@ Batch is fixed to 1 where the format lets us; a SavedModel keeps its own signatu
 Nothing is quantized: a model that shall be is better made so where its data are.
 """
 
+import re
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SERVING = "serving_default"
+_MISSING_OP = re.compile(r"'tf\.(\w+)' op is neither")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ERROR = re.compile(r"\w+(Error|Exception): ")
 _FAILURES = (
     ValueError,
     TypeError,
@@ -49,7 +54,7 @@ def convert_saved_model(folder: Path, signature: str) -> bytes:
         raise DataError(
             "TRAINER-IMPORT-004",
             f"{folder} has no signature {key!r}",
-            cure=f"name one of: {', '.join(keys)}" if keys else "save it with one",
+            cure=f"--signature: {' or '.join(keys)}" if keys else "save it with one",
         )
     return _convert(folder, folder, key)
 
@@ -68,6 +73,12 @@ def convert_keras(path: Path, shapes: Mapping[str, Sequence[int]]) -> bytes:
     import keras
     import tensorflow as tf
 
+    if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
+        # Keras itself says that there is no such file.
+        raise DataError(
+            "TRAINER-IMPORT-003",
+            f"{path} cannot be read: it is not whole, or no Keras file",
+        )
     try:
         model = keras.models.load_model(path, compile=False)
     except _failures() as error:
@@ -146,10 +157,19 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(
-        "TRAINER-IMPORT-003", f"{path} cannot be read: {_first_line(error)}"
+        "TRAINER-IMPORT-003",
+        f"{path} cannot be read: {_first_line(error)}",
+        cure="`model.export(FOLDER)` writes what can be imported without your classes",
     )
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
+    """Return what an error says, without the places in code that come before it."""
+    text = str(error).strip()
+    if missing := sorted(set(_MISSING_OP.findall(text))):
+        return f"TFLite does not have {', '.join(missing)}"[:300]
+    lines = list(filter(None, map(str.strip, _COLOUR.sub("", text).splitlines())))
+    said = [n for n, line in enumerate(lines) if _ERROR.match(line)]
+    # Keras says in a line of its own where it happened, and then what.
+    lines = " ".join(lines[said[0] : said[0] + 2]).splitlines() if said else lines
+    return (lines or [type(error).__name__])[0][:300]
