@@ -7,9 +7,10 @@ worker without one must not hold the socket. The open window and every queued re
 are committed first. A thread that dies takes the process down with exit code 1.
 
 Threads: ``main`` (waiting for the end), ``records`` (commits, window ages), ``api``,
-``http-unix``, ``http`` and one for each connection, ``grpc`` (and gRPC's own),
-``model-N`` (the only user of release N), ``shadow-N`` (the same for a candidate beside
-it), ``source-NAME``, ``sink-NAME``, ``stdin``.
+``http-unix``, ``http`` and one for each connection (which also runs the model, where
+that is free), ``grpc`` (and gRPC's own), ``model-N`` (runs release N for all who wait),
+``shadow-N`` (the only user of a candidate beside it), ``source-NAME``, ``sink-NAME``,
+``stdin``.
 """
 
 import logging

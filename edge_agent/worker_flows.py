@@ -16,11 +16,11 @@ from edge_agent.base.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, SampleRejectedError
 from edge_agent.pipeline.infer import Loaded
-from edge_agent.pipeline.owner import Urgency
 from edge_agent.pipeline.path import SamplePath
 from edge_agent.pipeline.recent import Entry
 from edge_agent.pipeline.shedder import Shedder
 from edge_agent.pipeline.shedding import Shed
+from edge_agent.pipeline.waiting import Urgency
 from edge_agent.serve.joined import Values, join_inputs, split_row
 from edge_agent.serve.protocol import FlowStatus
 from edge_agent.serve.sinks.opening import open_sinks

@@ -8,20 +8,19 @@ and no other model takes it up.
 from dataclasses import dataclass
 
 from edge_agent.errors import AgentError, ModelError, WorkerError
-from edge_agent.pipeline.owner import (
-    STEP_TIMEOUT_S,
-    SWAPPED_OUT,
-    Owner,
-    OwnerClosedError,
-    ShedError,
-    Urgency,
-)
+from edge_agent.pipeline.owner import STEP_TIMEOUT_S, Owner
 from edge_agent.pipeline.prediction import (
     FROM_TOP,
     Given,
     Prediction,
     ServedBy,
     rule_prediction,
+)
+from edge_agent.pipeline.waiting import (
+    SWAPPED_OUT,
+    OwnerClosedError,
+    ShedError,
+    Urgency,
 )
 from edge_agent.wire.manifest import InputContract, TensorContract
 from edge_agent.wire.profile import ReferenceProfile

@@ -1,89 +1,84 @@
-"""One owner thread per model, and the bounded queue of two classes before it.
+"""Turns at a model: in the asker's own thread, or in the owner's for all who wait.
 
-An interpreter is not thread-safe: all its calls are made by one thread. Live requests
-go first; background work (a shadow, bulk of a source, the watchdog's own inference)
-waits for a gap and is shed first: a live request that finds the queue full takes the
-place of the oldest background one, and is refused only where all others are live too.
-A request that waits longer than its deadline is given up and leaves the queue; one
-that finds the model stuck for that long already is not even queued.
+An interpreter is not thread-safe: who calls it has the turn. A live request that finds
+the model free runs it itself, provided that another thread could take its place should
+the model hang (``base/relief.py``): to hand a sample over and its answer back costs
+more than most models take. All others wait for the owner thread. A request that waits
+longer than its deadline is given up and leaves the queue; one that finds the model
+stuck for that long already is not even queued; a thread whose own turn lasts that long
+is relieved. A model that was that slow is asked by the owner thread alone until it
+answers in time again.
 """
 
-import queue
+import contextlib
+import logging
 import threading
 import time
-from collections import deque
-from enum import StrEnum, auto
+from collections.abc import Iterator
 
+from edge_agent.base.relief import Relieved, StandIn, my_stand_in
 from edge_agent.errors import WorkerError
 from edge_agent.pipeline.prediction import Given, Prediction, Predictor
+from edge_agent.pipeline.waiting import (
+    QUEUE_DEPTH,
+    OwnerClosedError,
+    Urgency,
+    Waiting,
+)
 
-QUEUE_DEPTH = 64
 STEP_TIMEOUT_S = 1.0
-SWAPPED_OUT = "AGENT-WORKER-006"
-SHED = "AGENT-WORKER-012"
+WATCH_S = 0.2
+"""How often the owner thread looks at turns of other threads, while there are any."""
 HUNG = "AGENT-WORKER-013"
+THREAD_RELIEVED = "model.overdue"
+
+log = logging.getLogger(__name__)
 
 
-class OwnerClosedError(WorkerError):
-    """The model was swapped out meanwhile; ask the one that is served now."""
+class _Turn:
+    """A turn in the asker's own thread. Whoever ends it first answers."""
 
+    __slots__ = ("_ended", "_overdue_at", "_stand_in")
 
-class ShedError(WorkerError):
-    """Background work that gave way to live requests; it is not tried again."""
+    def __init__(self, stand_in: StandIn, overdue_at: float) -> None:
+        self._stand_in = stand_in
+        self._overdue_at = overdue_at
+        self._ended = threading.Lock()
 
+    def end(self) -> bool:
+        """End it; false where its thread was relieved."""
+        return self._ended.acquire(blocking=False)
 
-class Urgency(StrEnum):
-    """Which of the two classes a request is of."""
-
-    LIVE = auto()
-    BACKGROUND = auto()
-
-
-class _Job:
-    """A sample on its way, and its answer once ``done`` can be had.
-
-    A bare lock: a future wakes its waiter through a condition, which costs 4 us more.
-    """
-
-    __slots__ = ("done", "given_up", "outcome", "sample")
-
-    def __init__(self, sample: Given) -> None:
-        self.sample = sample
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.given_up = False
-        self.outcome: Prediction | Exception | None = None
-
-    def settle(self, outcome: Prediction | Exception) -> None:
-        self.outcome = outcome
-        self.done.release()
+    def relieve(self, now: float) -> bool:
+        """Let another thread answer if this one takes too long; tell whether."""
+        if now < self._overdue_at or not self.end():
+            return False
+        self._stand_in()
+        return True
 
 
 class Owner:
-    """The only user of one model. Someone runs :meth:`run` in a thread of its own."""
+    """One model, and who may run it. Someone gives :meth:`run` a thread of its own."""
 
     def __init__(self, predictor: Predictor, *, depth: int = QUEUE_DEPTH) -> None:
         """Take over a model; at most ``depth`` requests wait for it."""
         self._predictor = predictor
-        self._depth = depth
-        self._waiting: dict[Urgency, deque[_Job]] = {u: deque() for u in Urgency}
-        # One token a job: waking by it costs less than a condition variable. A job
-        # that left the queue leaves its token behind, which wakes the owner in vain.
-        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._gate = threading.Lock()
-        self._closed = False
+        self._waiting = Waiting(depth)
+        self._in_use = threading.Lock()
         self._running_since: float | None = None
+        self._turn: _Turn | None = None
+        self._was_used = False
+        self._dozes = False
+        self._is_slow = False
 
     def run(self) -> None:
-        """Answer requests until :meth:`close`, live ones first; then free the model."""
-        while True:
-            self._tokens.get()
-            job = self._take()
-            if job is not None:
-                self._answer(job)
-            elif self._closed:
-                break
-        self._predictor.close()
+        """Answer what waits until :meth:`close`, live first; then free the model."""
+        while not self._waiting.closed or self._waiting:
+            self._doze()
+            if self._waiting:
+                self._answer_next()
+        with self._mine():
+            self._predictor.close()
 
     def predict(
         self,
@@ -92,7 +87,7 @@ class Owner:
         timeout_s: float = STEP_TIMEOUT_S,
         urgency: Urgency = Urgency.LIVE,
     ) -> Prediction:
-        """Ask the owner thread and wait for its answer.
+        """Have the model answer, in this thread or in the owner's.
 
         Raises:
             SampleRejectedError: The sample fails a quality check.
@@ -101,25 +96,25 @@ class Owner:
                 not come in time (``AGENT-WORKER-005``).
             ShedError: It was background work, and live requests need its place.
             OwnerClosedError: The model was swapped out.
+            Relieved: This thread ran the model for too long, and another one answers.
         """
-        job = _Job(sample)
-        with self._gate:
-            if self._closed:
-                raise OwnerClosedError(SWAPPED_OUT, "model was swapped out")
-            if self.stuck_s() > timeout_s:
-                raise _late(timeout_s)
-            self._make_room(urgency)
-            self._waiting[urgency].append(job)
-            self._tokens.put(None)
+        stand_in = my_stand_in() if urgency is Urgency.LIVE else None
+        if stand_in is not None and self._begin():
+            turn = _Turn(stand_in, time.monotonic() + timeout_s)
+            return self._predict_here(sample, turn)
+        if self.stuck_s() > timeout_s:
+            raise _late(timeout_s)
+        job = self._waiting.put(sample, urgency)
         if not job.done.acquire(timeout=timeout_s):
-            self._give_up(job, urgency)
+            self._waiting.give_up(job, urgency)
             raise _late(timeout_s)
         if isinstance(job.outcome, Prediction):
+            self._is_slow = False
             return job.outcome
         raise job.outcome or _late(timeout_s)
 
     def check(self, sample: Given, *, timeout_s: float) -> None:
-        """Have the owner thread really infer a sample that is nobody's.
+        """Have the model really infer a sample that is nobody's.
 
         A queue that is busy with live requests is proof enough: only a model that has
         been at *one* sample for ``timeout_s`` is hung.
@@ -142,7 +137,7 @@ class Owner:
     @property
     def waiting(self) -> int:
         """How many live requests wait."""
-        return len(self._waiting[Urgency.LIVE])
+        return self._waiting.live
 
     def stuck_s(self) -> float:
         """Return for how long the model has been at its present sample (0: idle)."""
@@ -151,64 +146,79 @@ class Owner:
 
     def close(self) -> None:
         """Take no more requests; those that wait are still answered."""
-        with self._gate:
-            if not self._closed:
-                self._closed = True
-                self._tokens.put(None)
+        self._waiting.close()
 
-    def _answer(self, job: _Job) -> None:
-        if job.given_up:
-            return
-        self._running_since = time.monotonic()
-        outcome: Prediction | Exception
+    def _begin(self) -> bool:
+        """Take the turn if the model is free and nobody was there before."""
+        if (
+            self._is_slow
+            or self._waiting.live
+            or not self._in_use.acquire(blocking=False)
+        ):
+            return False
+        if self._waiting.closed:
+            # It may be freed from now on.
+            self._in_use.release()
+            return False
+        return True
+
+    def _predict_here(self, sample: Given, turn: _Turn) -> Prediction:
+        self._turn, self._was_used = turn, True
+        if self._dozes:
+            self._waiting.wake()
         try:
-            outcome = self._predictor.predict(job.sample)
-        except Exception as error:  # noqa: BLE001 - it is the asker's to handle
-            outcome = error
-        # Before the asker goes on: the model is free for its next sample by then.
-        self._running_since = None
+            return self._run(sample)
+        finally:
+            self._turn = None
+            self._in_use.release()
+            if not turn.end():
+                raise Relieved
+
+    def _run(self, sample: Given) -> Prediction:
+        self._running_since = time.monotonic()
+        try:
+            return self._predictor.predict(sample)
+        finally:
+            self._running_since = None
+
+    def _answer_next(self) -> None:
+        outcome: Prediction | Exception | None = None
+        with self._mine():
+            job = self._waiting.take()
+            if job is None or job.given_up:
+                return
+            try:
+                outcome = self._run(job.sample)
+            except Exception as error:  # noqa: BLE001 - it is the asker's to handle
+                outcome = error
+        # When the asker goes on, the model is free for its next sample.
         job.settle(outcome)
 
-    def _take(self) -> _Job | None:
-        for waiting in self._waiting.values():
-            if (job := _pop(waiting)) is not None:
-                return job
-        return None
+    def _doze(self) -> None:
+        """Wait for a request, or for the time to look at another thread's turn."""
+        # In this order: who takes a turn after it was looked for sees that I doze.
+        self._dozes = True
+        if self._was_used or self._turn is not None:
+            self._dozes = self._was_used = False
+        self._waiting.wait(None if self._dozes else WATCH_S)
+        self._dozes = False
+        self._relieve()
 
-    def _make_room(self, urgency: Urgency) -> None:
-        """Refuse a request, or shed one, where the queue is full; the gate is held."""
-        if sum(map(len, self._waiting.values())) < self._depth:
-            return
-        if urgency is Urgency.BACKGROUND:
-            raise _shed()
-        oldest = _pop(self._waiting[Urgency.BACKGROUND])
-        if oldest is None:
-            raise WorkerError(
-                "AGENT-WORKER-004",
-                f"{self._depth} requests already wait for the model",
-                cure="send fewer samples, or wait for replies",
-                retryable=True,
-            )
-        oldest.settle(_shed())
+    @contextlib.contextmanager
+    def _mine(self) -> Iterator[None]:
+        """Have the turn on the owner thread, for as long as the block runs."""
+        while not self._in_use.acquire(timeout=WATCH_S):
+            self._relieve()
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
-    def _give_up(self, job: _Job, urgency: Urgency) -> None:
-        job.given_up = True
-        with self._gate:
-            # It may be with the model by now.
-            if job in self._waiting[urgency]:
-                self._waiting[urgency].remove(job)
-
-
-def _pop(waiting: "deque[_Job]") -> _Job | None:
-    # Not "if waiting": both the owner and a live request may take the last one.
-    try:
-        return waiting.popleft()
-    except IndexError:
-        return None
-
-
-def _shed() -> ShedError:
-    return ShedError(SHED, "live requests need the model", retryable=True)
+    def _relieve(self) -> None:
+        turn = self._turn
+        if turn is not None and turn.relieve(time.monotonic()):
+            self._is_slow = True
+            log.warning(THREAD_RELIEVED, extra={"stuck_s": round(self.stuck_s(), 3)})
 
 
 def _late(timeout_s: float) -> WorkerError:

@@ -18,15 +18,15 @@ from edge_agent.pipeline.collect import Collector, CollectState
 from edge_agent.pipeline.figures import Event, Figures, Tally, predicted
 from edge_agent.pipeline.infer import Answer, Ladder
 from edge_agent.pipeline.observe import Observer
-from edge_agent.pipeline.owner import (
+from edge_agent.pipeline.prediction import FROM_TOP, Given, Prediction, ServedBy
+from edge_agent.pipeline.recent import Entry, Recent
+from edge_agent.pipeline.shadow import Beside
+from edge_agent.pipeline.waiting import (
     SWAPPED_OUT,
     OwnerClosedError,
     ShedError,
     Urgency,
 )
-from edge_agent.pipeline.prediction import FROM_TOP, Given, Prediction, ServedBy
-from edge_agent.pipeline.recent import Entry, Recent
-from edge_agent.pipeline.shadow import Beside
 from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
 
 SWAP_RETRIES = 3

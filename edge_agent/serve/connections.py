@@ -1,9 +1,10 @@
 """Accepting connections: a thread for each, a bounded number, an orderly end.
 
 Invariants: one connection too many is told so and closed; a bug in what serves one
-ends that connection and nothing else; :meth:`Connections.stop` lets requests that have
-arrived be answered, for a while. What is said over a
-connection is the business of whoever gives ``serve`` and ``refuse``.
+ends that connection and nothing else; one thread at a time serves one, and another can
+take it over; :meth:`Connections.stop` lets requests that have arrived be answered, for
+a while. What is said over a connection is the business of whoever gives ``serve`` and
+``refuse``.
 """
 
 import contextlib
@@ -13,6 +14,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from edge_agent.base.relief import Relieved
 
 CONNECTION_FAILED = "api.connection.failed"
 DRAIN_S = 2.0
@@ -39,7 +42,10 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Talk:
-    """What is done with a connection; both return when it is of no more use."""
+    """What is done with a connection; both return when it is of no more use.
+
+    ``serve`` raises ``Relieved`` where another thread serves it by now.
+    """
 
     serve: Callable[[socket.socket], None]
     refuse: Callable[[socket.socket], None]
@@ -93,6 +99,21 @@ class Connections:
             self._changed.wait_for(lambda: not self._open, drain_s)
         self._shut(socket.SHUT_RDWR)
 
+    def hand_to_thread(
+        self, connection: socket.socket, serve: Callable[[], None]
+    ) -> None:
+        """Serve an open connection in a new thread, until ``serve`` returns.
+
+        Where there can be no more threads, the connection ends.
+        """
+        try:
+            self._spawn(
+                f"{self._where.name}-connection", lambda: self._hold(connection, serve)
+            )
+        except RuntimeError:
+            # No memory for one more.
+            self._end(connection)
+
     def _shut(self, how: int) -> None:
         with self._changed:
             for connection in self._open:
@@ -106,25 +127,20 @@ class Connections:
             return
         with self._changed:
             self._open.add(connection)
-        try:
-            self._spawn(
-                f"{self._where.name}-connection", lambda: self._hold(connection)
-            )
-        except RuntimeError:
-            # No memory for one more thread.
-            connection.close()
-            self._forget(connection)
+        self.hand_to_thread(connection, lambda: self._talk.serve(connection))
 
-    def _hold(self, connection: socket.socket) -> None:
+    def _hold(self, connection: socket.socket, serve: Callable[[], None]) -> None:
         try:
-            with connection, contextlib.suppress(OSError):
-                self._talk.serve(connection)
+            with contextlib.suppress(OSError):
+                serve()
+        except Relieved:
+            return
         except Exception:
             log.exception(CONNECTION_FAILED)
-        finally:
-            self._forget(connection)
+        self._end(connection)
 
-    def _forget(self, connection: socket.socket) -> None:
+    def _end(self, connection: socket.socket) -> None:
+        connection.close()
         with self._changed:
             self._open.discard(connection)
             self._changed.notify_all()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.base.exit_codes import ShoalError
+from edge_agent.base.relief import relievable
 from edge_agent.errors import SampleRejectedError, WorkerError
 from edge_agent.serve.connections import Connections, Listening, Spawn, Talk
 from edge_agent.serve.framing import Frames
@@ -71,11 +72,13 @@ class Server:
         self._connections.stop()
 
     def _serve(self, connection: socket.socket) -> None:
-        frames = Frames(connection, frame_s=FRAME_S)
-        while self._answer(frames) and not self._connections.stopping:
+        self._go_on(connection, Frames(connection, frame_s=FRAME_S))
+
+    def _go_on(self, connection: socket.socket, frames: Frames) -> None:
+        while self._answer(connection, frames) and not self._connections.stopping:
             pass
 
-    def _answer(self, frames: Frames) -> bool:
+    def _answer(self, connection: socket.socket, frames: Frames) -> bool:
         """Answer one request; false when the connection is of no more use."""
         try:
             body = frames.read(idle_s=IDLE_S)
@@ -84,9 +87,23 @@ class Server:
             return False
         if body is None:
             return False
-        frames.send(encode_frame(self._reply(body)))
-        self._after_reply()
+        reply = relievable(
+            lambda: self._connections.hand_to_thread(
+                connection, lambda: self._stand_in(connection, frames, body)
+            ),
+            lambda: self._reply(body),
+        )
+        self._send(frames, reply)
         return True
+
+    def _stand_in(self, connection: socket.socket, frames: Frames, body: bytes) -> None:
+        """Answer for a thread that hangs at ``body``, and serve in its place."""
+        self._send(frames, self._reply(body))
+        self._go_on(connection, frames)
+
+    def _send(self, frames: Frames, reply: Reply) -> None:
+        frames.send(encode_frame(reply))
+        self._after_reply()
 
     def _reply(self, body: bytes) -> Reply:
         try:

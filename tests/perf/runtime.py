@@ -16,6 +16,7 @@ import numpy as np
 
 from edge_agent.engine import Engine
 from edge_agent.serve.client import Client
+from tests.perf.bare_process import bare_process
 from tests.perf.mlserver import running_mlserver
 from tests.perf.models import make_models
 from tests.perf.raw_http import RawHttp, binary_request, json_request
@@ -117,6 +118,7 @@ def _local_apis(folder: Path, name: str, model: Path) -> list[Metric]:
             running_mlserver(CACHE, folder / "peer", {name: model})
         )
         client = stack.enter_context(Client(served.socket))
+        bare = stack.enter_context(bare_process(folder, model))
         unix, tcp, other = (
             stack.enter_context(RawHttp(address))
             for address in (
@@ -130,6 +132,7 @@ def _local_apis(folder: Path, name: str, model: Path) -> list[Metric]:
         theirs = json_request(name, sample)
         quick: dict[str, Ask] = {
             "predict": lambda: engine.predict(sample),
+            "bare_process": lambda: bare(sample),
             "socket": lambda: client.infer("s", sample),
             "oip_binary": lambda: unix.ask(binary),
         }
@@ -148,6 +151,11 @@ def _local_apis(folder: Path, name: str, model: Path) -> list[Metric]:
 def _api_metrics(name: str, found: Rounds, memory: float) -> list[Metric]:
     inside = found["predict"]
     return [
+        Metric(
+            name=f"{name}_bare_process_extra",
+            value=found["bare_process"] - inside,
+            unit="us",
+        ),
         Metric(
             name=f"{name}_socket_extra",
             value=found["socket"] - inside,

@@ -10,9 +10,10 @@ from edge_agent.config import ProfileConfig
 from edge_agent.errors import ModelError, SampleRejectedError, WorkerError
 from edge_agent.pipeline.collect import Collector, CollectState
 from edge_agent.pipeline.infer import Ladder, Loaded
-from edge_agent.pipeline.owner import Owner, OwnerClosedError
+from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.path import PathPorts, SamplePath
 from edge_agent.pipeline.prediction import Given, Prediction, ServedBy
+from edge_agent.pipeline.waiting import OwnerClosedError
 from edge_agent.wire.manifest import InputContract, TensorContract
 from edge_agent.wire.profile import Channel, ProfileData, ReferenceProfile, Source
 from edge_agent.wire.records import AnyRecord, ProfileRecord

@@ -4,44 +4,12 @@ import threading
 import time
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError, WorkerError
-from edge_agent.pipeline.owner import Owner, OwnerClosedError, ShedError, Urgency
-from edge_agent.pipeline.prediction import (
-    Given,
-    Prediction,
-    Sample,
-    rule_prediction,
-)
-
-WAIT_S = 10.0
-
-
-class Held:
-    """A predictor that is held at its first sample, and notes the order of all."""
-
-    def __init__(self) -> None:
-        """Hold."""
-        self.order: list[float] = []
-        self.arrived = threading.Event()
-        self.go_on = threading.Event()
-        self.closed = False
-
-    def predict(self, sample: Given) -> Prediction:
-        """Answer once it may; a negative sample fails."""
-        self.arrived.set()
-        self.go_on.wait(WAIT_S)
-        value = _value(sample)
-        self.order.append(value)
-        if value < 0:
-            raise ModelError("AGENT-MODEL-003", "model failed")
-        return rule_prediction(f"{value:g}")
-
-    def close(self) -> None:
-        """Take note."""
-        self.closed = True
+from edge_agent.pipeline.owner import Owner
+from edge_agent.pipeline.waiting import OwnerClosedError, ShedError, Urgency
+from tests.fakes.held_model import WAIT_S, Held, sample_of, value_of
 
 
 class Asker(threading.Thread):
@@ -63,24 +31,15 @@ class Asker(threading.Thread):
         """Ask."""
         owner, value, urgency = self._ask
         try:
-            made = owner.predict(_sample(value), timeout_s=WAIT_S, urgency=urgency)
+            made = owner.predict(sample_of(value), timeout_s=WAIT_S, urgency=urgency)
             self.label = made.label
         except WorkerError as error:
             self.error = error
 
 
 def _waiting(owner: Owner) -> list[float]:
-    waiting = owner._waiting.values()
-    return [_value(job.sample) for jobs in waiting for job in list(jobs)]
-
-
-def _value(sample: Given) -> float:
-    assert isinstance(sample, np.ndarray)
-    return float(sample[0])
-
-
-def _sample(value: float) -> Sample:
-    return np.array([value], np.float32)
+    waiting = owner._waiting._jobs.values()
+    return [value_of(job.sample) for jobs in waiting for job in list(jobs)]
 
 
 @pytest.fixture
@@ -96,7 +55,7 @@ def owner(held: Held) -> Iterator[Owner]:
     thread = threading.Thread(target=made.run)
     thread.start()
     first = threading.Thread(
-        target=lambda: made.predict(_sample(0), timeout_s=2 * WAIT_S)
+        target=lambda: made.predict(sample_of(0), timeout_s=2 * WAIT_S)
     )
     first.start()
     assert held.arrived.wait(WAIT_S)
@@ -139,9 +98,9 @@ def test_a_full_queue_refuses(owner: Owner, held: Held) -> None:
     """Background work is refused when full, a live request only when all are live."""
     askers = [Asker(owner, n, Urgency.LIVE) for n in (1, 2, 3)]
     with pytest.raises(ShedError):
-        owner.predict(_sample(4), timeout_s=WAIT_S, urgency=Urgency.BACKGROUND)
+        owner.predict(sample_of(4), timeout_s=WAIT_S, urgency=Urgency.BACKGROUND)
     with pytest.raises(WorkerError) as caught:
-        owner.predict(_sample(5), timeout_s=WAIT_S)
+        owner.predict(sample_of(5), timeout_s=WAIT_S)
     assert caught.value.code == "AGENT-WORKER-004"
     assert caught.value.retryable
     held.go_on.set()
@@ -153,20 +112,20 @@ def test_a_full_queue_refuses(owner: Owner, held: Held) -> None:
 def test_what_is_given_up_leaves_the_queue(owner: Owner, held: Held) -> None:
     """A request beyond its deadline takes nobody's place and is not inferred."""
     with pytest.raises(WorkerError) as caught:
-        owner.predict(_sample(1), timeout_s=0.5)
+        owner.predict(sample_of(1), timeout_s=0.5)
     assert caught.value.code == "AGENT-WORKER-005"
     assert _waiting(owner) == []
     held.go_on.set()
-    assert owner.predict(_sample(2), timeout_s=WAIT_S).label == "2"
+    assert owner.predict(sample_of(2), timeout_s=WAIT_S).label == "2"
     assert held.order == [0, 2]
 
 
 def test_a_stuck_model_costs_the_next_request_nothing(owner: Owner) -> None:
     """Only the first request waits for its deadline; the next are answered at once."""
     with pytest.raises(WorkerError):
-        owner.predict(_sample(1), timeout_s=0.2)
+        owner.predict(sample_of(1), timeout_s=0.2)
     with pytest.raises(WorkerError) as caught:
-        owner.predict(_sample(2), timeout_s=0.1)
+        owner.predict(sample_of(2), timeout_s=0.1)
     assert caught.value.code == "AGENT-WORKER-005"
     assert not _waiting(owner)
     assert owner.stuck_s() > 0.1
@@ -175,17 +134,17 @@ def test_a_stuck_model_costs_the_next_request_nothing(owner: Owner) -> None:
 def test_a_hung_model_is_found(owner: Owner, held: Held) -> None:
     """The watchdog's inference does not come back, and one sample holds the model."""
     with pytest.raises(WorkerError) as caught:
-        owner.check(_sample(1), timeout_s=0.2)
+        owner.check(sample_of(1), timeout_s=0.2)
     assert caught.value.code == "AGENT-WORKER-013"
     held.go_on.set()
-    owner.check(_sample(2), timeout_s=WAIT_S)
+    owner.check(sample_of(2), timeout_s=WAIT_S)
     assert owner.stuck_s() == 0
 
 
 def test_a_busy_model_is_not_hung(owner: Owner) -> None:
     """A queue full of live requests is answered by them, not by the watchdog."""
     askers = [Asker(owner, n, Urgency.LIVE) for n in (1, 2, 3)]
-    owner.check(_sample(4), timeout_s=WAIT_S)
+    owner.check(sample_of(4), timeout_s=WAIT_S)
     assert all(asker.is_alive() for asker in askers)
 
 
@@ -193,7 +152,7 @@ def test_a_model_that_fails_is_not_hung_but_told(owner: Owner, held: Held) -> No
     """The watchdog hears the model's own error."""
     held.go_on.set()
     with pytest.raises(ModelError, match="model failed"):
-        owner.check(_sample(-1), timeout_s=WAIT_S)
+        owner.check(sample_of(-1), timeout_s=WAIT_S)
 
 
 def test_a_model_that_was_swapped_out_passes_the_check(
@@ -201,6 +160,6 @@ def test_a_model_that_was_swapped_out_passes_the_check(
 ) -> None:
     """Nobody is served by it any more."""
     owner.close()
-    owner.check(_sample(1), timeout_s=WAIT_S)
+    owner.check(sample_of(1), timeout_s=WAIT_S)
     with pytest.raises(OwnerClosedError):
-        owner.predict(_sample(2))
+        owner.predict(sample_of(2))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError
-from edge_agent.pipeline.owner import Owner, Urgency, _Job
+from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.prediction import Given, Prediction
 from edge_agent.pipeline.shadow import (
     END_S,
@@ -18,6 +18,7 @@ from edge_agent.pipeline.shadow import (
     Shadow,
     ShadowPorts,
 )
+from edge_agent.pipeline.waiting import Urgency
 from tests.fakes.agent_hub import wait_for
 from tests.fakes.scripted_link import FakeClock
 
@@ -171,7 +172,7 @@ def test_live_requests_go_first(made: Make) -> None:
     """While requests wait for the active model, nothing is tried."""
     bench = made(Candidate())
     bench.start()
-    bench.owner._waiting[Urgency.LIVE].append(_Job(SAMPLE))
+    bench.owner._waiting.put(SAMPLE, Urgency.LIVE)
 
     bench.serve(answer(), 3)
 

@@ -16,6 +16,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from edge_agent.base.relief import relievable
 from edge_agent.errors import AgentError
 from edge_agent.serve.connections import Connections, Listening, Spawn, Talk
 from edge_agent.serve.oip.access import Access
@@ -29,7 +30,8 @@ MAX_CONNECTIONS = 32
 BODIES_AT_ONCE = 4
 LINGER_S = 1.0
 
-Answerer = Callable[[Head, bytes | bytearray], Response]
+Body = bytes | bytearray
+Answerer = Callable[[Head, Body], Response]
 """Answers one request; a refusal is raised as :class:`RefusedError`."""
 
 log = logging.getLogger(__name__)
@@ -79,9 +81,18 @@ class HttpServer:
     def _serve(self, connection: socket.socket) -> None:
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        reader = Reader(connection, self._rules.deadlines)
+        self._go_on(connection, Reader(connection, self._rules.deadlines))
+
+    def _go_on(self, connection: socket.socket, reader: Reader) -> None:
         while self._exchange(connection, reader) and not self._connections.stopping:
             pass
+
+    def _stand_in(
+        self, connection: socket.socket, reader: Reader, head: Head, body: Body
+    ) -> None:
+        """Answer for a thread that hangs at a request, and serve in its place."""
+        if self._conclude(connection, head, self._answer(head, body)):
+            self._go_on(connection, reader)
 
     def _exchange(self, connection: socket.socket, reader: Reader) -> bool:
         """Answer one request; false when the connection is of no more use."""
@@ -94,12 +105,28 @@ class HttpServer:
                 body = reader.read_body(head)
                 if body is None:
                     return False
-                response = self._answer(head, body)
+                response = self._answer_relievably(connection, reader, head, body)
         except RefusedError as error:
             # Where the next request begins is not known, or not worth reading up to.
             self._send(connection, refused(error), keep_alive=False)
             _linger(connection)
             return False
+        return self._conclude(connection, head, response)
+
+    def _answer_relievably(
+        self, connection: socket.socket, reader: Reader, head: Head, body: Body
+    ) -> Response:
+        return relievable(
+            lambda: self._connections.hand_to_thread(
+                connection, lambda: self._stand_in(connection, reader, head, body)
+            ),
+            lambda: self._answer(head, body),
+        )
+
+    def _conclude(
+        self, connection: socket.socket, head: Head, response: Response
+    ) -> bool:
+        """Send a response; false when the connection is of no more use."""
         keep_alive = head.keep_alive and not self._connections.stopping
         self._send(
             connection,
@@ -110,7 +137,7 @@ class HttpServer:
         self._ports.after_reply()
         return keep_alive
 
-    def _answer(self, head: Head, body: bytes | bytearray) -> Response:
+    def _answer(self, head: Head, body: Body) -> Response:
         try:
             return self._ports.answer(head, body)
         except RefusedError as error:
