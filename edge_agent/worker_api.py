@@ -236,7 +236,7 @@ def reply_of(entry: Entry) -> p.Prediction:
         label=entry.label,
         # A quantized softmax may say a little more than 1.
         confidence=min(max(entry.confidence, 0.0), 1.0),
-        probabilities=[float(value) for value in entry.probabilities],
+        probabilities=entry.probabilities.tolist(),
         served_by=entry.served_by,
         latency_us=entry.latency_us,
         number=entry.number,

@@ -106,7 +106,7 @@ class Client:
             raise self._unreachable(str(error) or type(error).__name__) from error
         return self._check(body, kind)
 
-    def _exchange(self, frame: bytes, deadline: float) -> bytes:
+    def _exchange(self, frame: bytes, deadline: float) -> p.Body:
         """Send a frame and read the reply, over a new connection if the old one ended.
 
         A connection that was open before may have ended unnoticed: the worker was
@@ -145,7 +145,7 @@ class Client:
             self._frames = Frames(fresh, frame_s=self._timeout_s)
         return self._frames
 
-    def _check(self, body: bytes, kind: type[_R]) -> _R:
+    def _check(self, body: p.Body, kind: type[_R]) -> _R:
         reply, _ = p.decode_frame(body, p.reply_decoder)
         if isinstance(reply, p.Failure):
             raise _error_of(reply)

@@ -10,7 +10,7 @@ import time
 
 from edge_agent.errors import WorkerError
 from edge_agent.serve.kernel_limits import leave_until, limit_receive, limit_send
-from edge_agent.serve.protocol import BAD_FRAME, LENGTH, read_length
+from edge_agent.serve.protocol import BAD_FRAME, LENGTH, Body, read_length
 
 CHUNK_BYTES = 64 << 10
 LATE = "AGENT-API-003"
@@ -34,7 +34,7 @@ class Frames:
         connection.settimeout(None)
         limit_send(connection, frame_s)
 
-    def read(self, *, idle_s: float) -> bytes | None:
+    def read(self, *, idle_s: float) -> Body | None:
         """Return the next frame's body, or ``None`` at the end of the connection.
 
         Args:
@@ -52,10 +52,12 @@ class Frames:
             if not self._buffer:
                 return None
         if len(self._buffer) < LENGTH.size:
-            self._fill(LENGTH.size)
+            self._buffer = bytes(self._fill(LENGTH.size))
         end = LENGTH.size + read_length(self._buffer[: LENGTH.size])
         if len(self._buffer) < end:
-            self._fill(end)
+            # Large, most likely: it is not copied.
+            whole, self._buffer = self._fill(end), b""
+            return memoryview(whole)[LENGTH.size :]
         body, self._buffer = self._buffer[LENGTH.size : end], self._buffer[end:]
         return body
 
@@ -67,8 +69,8 @@ class Frames:
         """
         self._connection.sendall(frame)
 
-    def _fill(self, size: int) -> None:
-        """Read on until ``size`` bytes are there."""
+    def _fill(self, size: int) -> bytearray:
+        """Return what was read and what is missing of ``size`` bytes."""
         whole = bytearray(size)
         got = len(self._buffer)
         whole[:got] = self._buffer
@@ -87,4 +89,4 @@ class Frames:
             ) from error
         finally:
             self._connection.settimeout(None)
-        self._buffer = bytes(whole)
+        return whole

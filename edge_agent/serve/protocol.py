@@ -280,6 +280,8 @@ class ShadowReply(_Op, frozen=True, kw_only=True, tag="shadow_reply"):
 
 Reply = Prediction | Ok | Failure | RecentReply | StatusReply | StatsReply | ShadowReply
 
+Body = bytes | memoryview
+"""A frame without its first four bytes."""
 _T = TypeVar("_T")
 request_decoder = msgspec.json.Decoder(Request)
 reply_decoder = msgspec.json.Decoder(Reply)
@@ -312,7 +314,7 @@ def read_length(prefix: bytes) -> int:
     return length
 
 
-def decode_frame(body: bytes, decoder: msgspec.json.Decoder[_T]) -> tuple[_T, bytes]:
+def decode_frame(body: Body, decoder: msgspec.json.Decoder[_T]) -> tuple[_T, bytes]:
     """Return message and data of a frame without its first four bytes.
 
     Raises:
@@ -323,7 +325,7 @@ def decode_frame(body: bytes, decoder: msgspec.json.Decoder[_T]) -> tuple[_T, by
     if end > len(body):
         raise WorkerError(BAD_FRAME, "header is longer than its frame")
     try:
-        return decoder.decode(body[LENGTH.size : end]), body[end:]
+        return decoder.decode(body[LENGTH.size : end]), bytes(body[end:])
     except UNREADABLE as error:
         raise WorkerError(BAD_REQUEST, f"not a valid message: {error}") from error
 

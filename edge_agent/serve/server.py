@@ -18,6 +18,7 @@ from edge_agent.serve.framing import Frames
 from edge_agent.serve.listen import listen_unix
 from edge_agent.serve.protocol import (
     TOO_MANY_CONNECTIONS,
+    Body,
     Failure,
     Reply,
     Request,
@@ -96,7 +97,7 @@ class Server:
         self._send(frames, reply)
         return True
 
-    def _stand_in(self, connection: socket.socket, frames: Frames, body: bytes) -> None:
+    def _stand_in(self, connection: socket.socket, frames: Frames, body: Body) -> None:
         """Answer for a thread that hangs at ``body``, and serve in its place."""
         self._send(frames, self._reply(body))
         self._go_on(connection, frames)
@@ -105,7 +106,7 @@ class Server:
         frames.send(encode_frame(reply))
         self._after_reply()
 
-    def _reply(self, body: bytes) -> Reply:
+    def _reply(self, body: Body) -> Reply:
         try:
             request, data = decode_frame(body, request_decoder)
             check_data(request, data)
