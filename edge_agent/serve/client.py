@@ -101,9 +101,18 @@ class Client:
         deadline = time.monotonic() + self._timeout_s
         try:
             body = self._exchange(frame, deadline)
+        except (BlockingIOError, TimeoutError) as error:
+            self.close()
+            raise self._unreachable(
+                f"it took longer than {self._timeout_s:g} s",
+                "the agent starts one that hangs anew; edge-agent status shows it",
+            ) from error
         except (OSError, WorkerError) as error:
             self.close()
-            raise self._unreachable(str(error) or type(error).__name__) from error
+            raise self._unreachable(
+                str(error) or type(error).__name__,
+                "start the agent with `edge-agent run`",
+            ) from error
         return self._check(body, kind)
 
     def _exchange(self, frame: bytes, deadline: float) -> p.Body:
@@ -156,11 +165,11 @@ class Client:
             )
         return reply
 
-    def _unreachable(self, why: str) -> WorkerError:
+    def _unreachable(self, why: str, cure: str) -> WorkerError:
         return WorkerError(
             UNREACHABLE,
             f"the worker at {self._path} does not answer: {why}",
-            cure="start the agent with `edge-agent run`",
+            cure=cure,
             retryable=True,
         )
 
