@@ -19,7 +19,8 @@ class SampleRejectedError(AgentError):
     """A sample that fails a quality check; it is counted, never inferred.
 
     Attributes:
-        reason: ``shape``, ``dtype``, ``not_finite``, ``range`` or ``inputs``.
+        reason: ``shape``, ``dtype``, ``not_finite``, ``range``, ``stuck`` or
+            ``inputs``.
     """
 
     def __init__(self, reason: str, text: str) -> None:

@@ -84,6 +84,7 @@ OPTIONAL = (
     "clock_untrusted",
     "weights",
     "extra_inputs",
+    "flat_rows",
 )
 """Fields that came later; messages with and without them have vectors."""
 
@@ -234,6 +235,13 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
             labels=[],
         ),
     ),
+    Release(
+        release=5,
+        created_at=AT,
+        bundle=msgspec.structs.replace(
+            BUNDLE, input=msgspec.structs.replace(BUNDLE.input, flat_rows=25)
+        ),
+    ),
     ReferenceProfile(
         model="watch",
         channels=[
@@ -354,7 +362,8 @@ def vectors() -> dict[str, bytes]:
 
 def _variant(message: msgspec.Struct) -> str:
     """Name the vector after the first optional field that the message has."""
-    parts = (message, getattr(message, "bundle", None))
+    bundle = getattr(message, "bundle", None)
+    parts = (message, bundle, getattr(bundle, "input", None))
     for field in OPTIONAL:
         if any(getattr(part, field, UNSET) is not UNSET for part in parts):
             return f".{field}"

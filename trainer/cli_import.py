@@ -45,6 +45,12 @@ def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 @click.option("--shape", "shapes", multiple=True, metavar=SHAPE, help="Of one sample.")
 @click.option("--low", type=float, help="No good value of a float input is lower.")
 @click.option("--high", type=float, help="None is higher.")
+@click.option(
+    "--flat-rows",
+    type=click.IntRange(min=2),
+    default=None,
+    help="So many equal rows of an axis are a sensor that is stuck.",
+)
 @click.option("--signature", default="", help="Which signature of a SavedModel.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def import_command(  # noqa: PLR0913 - one argument an option
@@ -61,6 +67,7 @@ def import_command(  # noqa: PLR0913 - one argument an option
     shapes: tuple[str, ...],
     low: float | None,
     high: float | None,
+    flat_rows: int | None,
     signature: str,
     as_json: bool,
 ) -> None:
@@ -85,6 +92,7 @@ def import_command(  # noqa: PLR0913 - one argument an option
         hop=hop,
         low=low,
         high=high,
+        flat_rows=flat_rows or 0,
     )
     bundle = import_model(foreign, out, clock)
     print_result(bundle, out, clock.mono() - start, as_json=as_json)

@@ -1,18 +1,22 @@
-"""Whether a sample may be inferred at all: shape, dtype, finite, within hard limits.
+"""Whether a sample may be inferred at all: shape, dtype, limits, and not stuck.
 
 A sample that fails is counted and never inferred, so that a broken sensor is seen as
 a broken sensor and not as drift. Called by the engine before every inference.
 """
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import ArrayLike
 
 from edge_agent.errors import SampleRejectedError
 from edge_agent.pipeline.prediction import Sample
 from edge_agent.runtime.port import Array
+from edge_agent.sketch.flat import is_flat
 from edge_agent.wire.manifest import InputContract
 
 SHAPE, DTYPE, NOT_FINITE, RANGE = "shape", "dtype", "not_finite", "range"
+STUCK = "stuck"
+"""Reason of a window in which an axis says one value for too long."""
 INPUTS = "inputs"
 """Reason of a sample that has not one array for each input."""
 _NUMBERS = "fiub"
@@ -31,6 +35,8 @@ class Validator:
         self._shape = tuple(contract.tensor.shape)
         self._dtype = np.dtype(contract.tensor.dtype)
         self._floats = self._dtype.kind == "f"
+        flat_rows = contract.flat_rows
+        self._flat_rows = 0 if flat_rows is UNSET or not self._shape else flat_rows
         self._low, self._high = self._limits(contract)
         self._room = 0.0
         if self._dtype in _WIDE and self._low < 0 < self._high:
@@ -42,7 +48,7 @@ class Validator:
         Raises:
             SampleRejectedError: With the first reason that holds, in the order
                 ``dtype`` (not a float for a float input, or not to be had without
-                loss), ``shape``, ``not_finite``, ``range``.
+                loss), ``shape``, ``not_finite``, ``range``, ``stuck``.
         """
         if sample.dtype != self._dtype or not sample.flags.c_contiguous:
             sample = self._converted(sample)
@@ -52,10 +58,20 @@ class Validator:
                 f"sample has shape {list(sample.shape)}, not {list(self._shape)}"
                 f"{self._place()}",
             )
+        self._check_values(sample)
+        if self._flat_rows and is_flat(sample, self._flat_rows):
+            raise SampleRejectedError(
+                STUCK,
+                f"a sensor is stuck: the same value in {self._flat_rows} rows in a row"
+                f"{self._place()}",
+            )
+        return sample
+
+    def _check_values(self, sample: Array) -> None:
         # The sum of squares carries NaN and infinities too. Where it is below the
         # square of the nearer limit, no value is beyond one: one pass instead of two.
         if self._room and np.vdot(sample, sample) <= self._room:
-            return sample
+            return
         if self._dtype.kind != "b":
             # The ufuncs themselves: half of what the methods cost. Minimum and maximum
             # carry NaN and infinities, so two passes check all.
@@ -63,7 +79,6 @@ class Validator:
             high = np.maximum.reduce(sample, axis=None)
             if not (low >= self._low and high <= self._high):
                 raise self._outside(float(low), float(high))
-        return sample
 
     def _limits(self, contract: InputContract) -> tuple[float, float]:
         """Return the limits as the input's floats have them, always finite.

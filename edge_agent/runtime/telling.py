@@ -8,8 +8,10 @@ bundle of a file.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from msgspec import UNSET
 
 from edge_agent.errors import ModelError
 from edge_agent.runtime.fit import UNFIT, ask, fits_shape
@@ -84,13 +86,27 @@ def contract_of_model(
 
 
 def trial_sample(inputs: Sequence[InputContract]) -> dict[str, Array]:
-    """Return a sample that keeps the limits: zeros, or the limit nearest to zero."""
+    """Return a sample that keeps the limits: zeros, or the limit nearest to zero.
+
+    Where a flat window is a stuck sensor every second row is one step further.
+    """
     sample = {}
     for contract in inputs:
         value = min(max(0.0, contract.low), contract.high)
         dtype = np.dtype(contract.tensor.dtype)
-        sample[contract.tensor.name] = np.full(contract.tensor.shape, value, dtype)
+        made = np.full(contract.tensor.shape, value, dtype)
+        if contract.flat_rows is not UNSET and made.ndim:
+            made[1::2] = _next_to(value, contract, dtype)
+        sample[contract.tensor.name] = made
     return sample
+
+
+def _next_to(value: float, contract: InputContract, dtype: np.dtype[Any]) -> float:
+    """Return the value that is nearest, within the limits."""
+    towards = contract.high if contract.high > value else contract.low
+    if dtype.kind == "f":
+        return float(np.nextafter(dtype.type(value), dtype.type(towards)))
+    return value + (1 if towards > value else -1)
 
 
 def trial_samples(inputs: Sequence[InputContract]) -> list[dict[str, Array]]:

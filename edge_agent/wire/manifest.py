@@ -75,7 +75,8 @@ class InputContract(Message, frozen=True, kw_only=True):
     ``low`` and ``high`` are hard physical limits; one value outside, or one that is
     not finite, and the sample is rejected and counted. ``axes`` names the last axis.
     A sample is a window of ``shape[0]`` rows of a stream at ``rate_hz``, taken every
-    ``hop`` rows (0: the input is not a window of a stream).
+    ``hop`` rows (0: the input is not a window of a stream). An axis that has the same
+    value in ``flat_rows`` rows in a row is a sensor that is stuck, and rejected too.
     """
 
     tensor: TensorContract
@@ -84,6 +85,7 @@ class InputContract(Message, frozen=True, kw_only=True):
     high: float = 1e9
     rate_hz: Annotated[float, Meta(ge=0)] = 0.0
     hop: Count = 0
+    flat_rows: Annotated[int, Meta(ge=2, le=1 << 22)] | UnsetType = UNSET
 
 
 class Budget(Message, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ _PASSED_ON = (
     "axes",
     "low",
     "high",
+    "flat_rows",
     "signature",
 )
 
@@ -34,6 +35,11 @@ _PASSED_ON = (
 @click.option("--shape", multiple=True, metavar="INPUT=N,N,…", help="Of one sample.")
 @click.option("--low", type=float, help="No good value of a float input is lower.")
 @click.option("--high", type=float, help="None is higher.")
+@click.option(
+    "--flat-rows",
+    type=click.IntRange(min=2),
+    help="So many equal rows of an axis are a sensor that is stuck.",
+)
 @click.option("--signature", help="Which signature of a SavedModel devices serve.")
 @click.option(
     "--override-gate",

@@ -59,6 +59,8 @@ def test_a_free_shape_and_a_refused_publication_are_passed_on(home: Home) -> Non
         "--shape",
         "rows=7,3",
         "--no-publish",
+        "--flat-rows",
+        "5",
         "--low",
         "-2",
         "--high",
@@ -72,6 +74,7 @@ def test_a_free_shape_and_a_refused_publication_are_passed_on(home: Home) -> Non
     )
     given = bundle["bundle"]["input"]
     assert (given["tensor"]["shape"], given["low"], given["high"]) == ([7, 3], -2, 2)
+    assert given["flat_rows"] == 5
 
 
 def test_what_the_trainer_refuses_is_told_with_its_cure(home: Home) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from edge_agent.wire.manifest import InputContract, TensorContract
 from trainer.errors import DataError
@@ -50,6 +51,18 @@ def test_columns_of_several_inputs_follow_each_other(tmp_path: Path) -> None:
     taken = read_samples(_csv(tmp_path, "1,2,3,4,9\n5,6,7,8,9\n"), PUMP)
     assert taken.arrays["flow"].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert taken.arrays["level"].tolist() == [[9], [9]]
+
+
+def test_samples_of_a_stuck_sensor_are_left_out(tmp_path: Path) -> None:
+    """As a device would: they are no reference for anything."""
+    rows = np.arange(60.0).reshape(20, 3)
+    rows[4:8, 1] = 7.0
+    contract = replace(_input("x", 5, 3), flat_rows=4)
+    taken = read_samples(_npz(tmp_path, a=rows), [contract])
+    assert taken.left_out == 0
+    rows[4:9, 1] = 7.0
+    taken = read_samples(_npz(tmp_path, a=rows), [contract])
+    assert (len(taken.group), taken.left_out) == (3, 1)
 
 
 def test_rows_of_a_stream_become_windows_within_their_group(tmp_path: Path) -> None:

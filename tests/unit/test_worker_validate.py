@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from edge_agent.errors import SampleRejectedError
 from edge_agent.pipeline.prediction import Sample
 from edge_agent.pipeline.validate import validate
-from edge_agent.wire.manifest import InputContract, TensorContract
+from edge_agent.runtime.telling import trial_sample
+from edge_agent.wire.manifest import InputContract, NumberType, TensorContract
 
 CONTRACT = InputContract(
     tensor=TensorContract(name="x", shape=[4, 2]), low=-1.0, high=1.0
@@ -78,3 +79,52 @@ def test_limits_beyond_a_narrow_float_still_refuse_infinity() -> None:
         validate(sample, InputContract(tensor=tensor))
 
     assert caught.value.reason == "not_finite"
+
+
+def _noise(rows: int = 12) -> NDArray[np.float32]:
+    return np.random.default_rng(3).uniform(-1, 1, (rows, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("low", [-1.0, -9.0, 0.0])
+@pytest.mark.parametrize(("first", "length"), [(0, 4), (3, 4), (8, 4), (2, 9)])
+def test_an_axis_that_repeats_its_value_is_a_stuck_sensor(
+    first: int, length: int, low: float
+) -> None:
+    """Four rows of one value in one axis are too many, wherever they are; three not."""
+    tensor = TensorContract(name="x", shape=[12, 2])
+    contract = InputContract(tensor=tensor, low=low, high=1.0, flat_rows=4)
+    sample = np.abs(_noise())
+    sample[first : first + length, 1] = sample[first, 1]
+    with pytest.raises(SampleRejectedError, match="stuck") as caught:
+        validate(sample, contract)
+    assert caught.value.reason == "stuck"
+    sample[first + 3 :: 4, 1] += np.float32(1e-6)
+    assert validate(sample, contract) is sample
+    assert validate(np.abs(_noise()), contract).shape == (12, 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8", "bool"])
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (2.0, 5.0), (-3.0, 0.0)])
+def test_the_watchdogs_sample_is_not_taken_for_a_stuck_sensor(
+    dtype: NumberType, low: float, high: float
+) -> None:
+    """Else every worker with such a release would be taken for one that hangs."""
+    if dtype in {"uint8", "bool"}:
+        low, high = 0.0, 1.0
+    tensor = TensorContract(name="x", shape=[12, 2], dtype=dtype)
+    contract = InputContract(tensor=tensor, low=low, high=high, flat_rows=2)
+    sample = trial_sample([contract])["x"]
+    assert validate(sample, contract) is sample
+
+
+@pytest.mark.parametrize(("low", "high"), [(-10.0, 1.0), (-1.0, 10.0)])
+def test_the_nearer_limit_holds_too(low: float, high: float) -> None:
+    """What is within the one limit's distance may be beyond the other."""
+    contract = InputContract(tensor=CONTRACT.tensor, low=low, high=high)
+    for value, good in ((-5.0, low < -5.0), (5.0, high > 5.0)):
+        if good:
+            assert validate(_with(value), contract)[3, 1] == value
+            continue
+        with pytest.raises(SampleRejectedError) as caught:
+            validate(_with(value), contract)
+        assert caught.value.reason == "range"

@@ -115,6 +115,7 @@ def _limited(contract: ModelContract, foreign: Foreign) -> ModelContract:
             changes |= {key: v for key, v in limits.items() if v is not None}
         if place == 0:
             changes |= {"rate_hz": foreign.rate_hz, "hop": foreign.hop}
+            changes["flat_rows"] = foreign.flat_rows or msgspec.UNSET
             changes["axes"] = _axes(one.tensor.shape, foreign.axes)
         inputs.append(msgspec.structs.replace(one, **changes))
     for tensor in (*(one.tensor for one in inputs), *contract.outputs):

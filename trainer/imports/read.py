@@ -34,6 +34,7 @@ class Foreign:
     hop: int = 0
     low: float | None = None
     high: float | None = None
+    flat_rows: int = 0
 
 
 def name_of(source: Path) -> str:

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
+from edge_agent.sketch.flat import is_flat
 from edge_agent.wire.manifest import InputContract
 from trainer.errors import DataError
 
@@ -262,12 +264,16 @@ def _checked(
             if dtype.kind != "f":
                 back = taken[contract.tensor.name].reshape(len(values), -1)
                 good &= (back.astype(np.float64) == flat).all(axis=1)
+        flat_rows = contract.flat_rows
+        if flat_rows is not UNSET and contract.tensor.shape:
+            good &= [not is_flat(one, flat_rows) for one in values]
     places = np.flatnonzero(good)[:MAX_SAMPLES]
     if not len(places):
         raise DataError(
             "TRAINER-IMPORT-012",
             f"of {len(group)} samples a device would take none: their values are not"
-            " finite, beyond the limits, or of another type than the input's",
+            " finite, beyond the limits, of a stuck sensor, or of another type than"
+            " the input's",
         )
     complete = not (label == "").any()
     return Samples(

@@ -39,6 +39,8 @@ RATE_HZ = 50.0
 AXES = ("accel_x", "accel_y", "accel_z", "gyro_x", "gyro_y", "gyro_z")
 # The sensors' ranges are 16 g and 2000 degrees/s, which is 35 rad/s.
 LIMIT = 40.0
+# Half a second of one value. In the recordings no axis repeats one more than twice.
+FLAT_ROWS = 25
 
 _GAIN_SD = 0.08
 _NOISE_SD = 0.02
@@ -66,6 +68,7 @@ class WatchTask:
         high=LIMIT,
         rate_hz=RATE_HZ,
         hop=HOP,
+        flat_rows=FLAT_ROWS,
     )
 
     def __init__(self, settings: WatchSettings) -> None:
