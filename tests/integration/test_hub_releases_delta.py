@@ -140,7 +140,7 @@ def test_the_command_line_shows_patches_and_their_sizes(
     shown = run.invoke(cli, ["--home", str(home.path), "releases", "get", "2"])
     listed = run.invoke(cli, ["--home", str(home.path), "releases", "list", "--json"])
 
-    assert "from 1: 7.6 KiB (20%)" in shown.output
+    assert "from 1: 7.5 KiB (19%)" in shown.output
     (delta,) = json.loads(listed.output)[1]["deltas"]
     assert (delta["base"], delta["way"]) == (1, "tensors")
     assert delta["ratio"] == pytest.approx(0.2, abs=0.02)

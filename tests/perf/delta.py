@@ -4,6 +4,7 @@ Two nets of the task ``watch`` are trained on right arms: a convolutional one of
 than 100,000 parameters, and the demo's. Each then goes on from its weights with left
 arms too, by each ``finetune.scope``, or is trained anew. Training, conversion and
 patches are the product's own code; the same run gives the same bytes again.
+``scripts/make_demo_models.py`` keeps some of the files for tests.
 """
 
 from collections.abc import Iterator
@@ -88,21 +89,22 @@ class Row:
 def measure(_folder: Path) -> list[Metric]:
     """Train, convert, patch; print the table of all updates, return its shares."""
     start_tensorflow(SEED)
-    data = _Data(open_task("watch", {}))
+    data = Data(open_task("watch", {}))
     rows: list[Row] = []
     metrics: list[Metric] = []
     for name, params in (("large", LARGE), ("demo", data.task.student)):
-        net = _Net(name, params, data)
+        net = Net(name, params, data)
         metrics += net.facts()
         rows += list(net.updates())
     _print(rows)
     return [*metrics, *(row.metric for row in rows)]
 
 
-class _Data:
+class Data:
     """What nets are trained on before and after, and judged with."""
 
     def __init__(self, task: Task) -> None:
+        """Load both arms and choose the new samples."""
         corpus = task.load()
         left = open_task("watch", {"arms": "left"}).load().train
         rng = np.random.default_rng(SEED)
@@ -114,20 +116,21 @@ class _Data:
         self.gate = corpus.gate
 
 
-class _Net:
+class Net:
     """One net: its first release, and what it becomes."""
 
-    def __init__(self, name: str, params: NetParams, data: _Data) -> None:
+    def __init__(self, name: str, params: NetParams, data: Data) -> None:
+        """Train the first release."""
         from trainer.pipeline.start import pack_weights
 
         self._name, self._params, self._data = name, params, data
-        model, self._first = self._train(data.before, 0.003)
+        model, self.first = self.train(data.before, 0.003)
         self._parameters = int(model.count_params())
         self._weights = pack_weights(model)
 
     def facts(self) -> list[Metric]:
         """Return its size, and whether int8 is what would be shipped."""
-        took = latencies_us(self._first, self._data.gate[0].x)
+        took = latencies_us(self.first, self._data.gate[0].x)
         at_least = MIN_PARAMETERS if self._name == "large" else None
         return [
             Metric(
@@ -147,9 +150,9 @@ class _Net:
         """Retrain it in each way; yield what an update takes."""
         for method in METHODS:
             click.echo(f"{self._name}: {method.name}…", err=True)
-            _, files = self._train(self._data.after, method.rate, method.scope)
+            _, files = self.train(self._data.after, method.rate, method.scope)
             for variant, file in files.items():
-                built = build_patch(self._first[variant], file)
+                built = build_patch(self.first[variant], file)
                 yield Row(
                     net=self._name,
                     method=method.name,
@@ -160,9 +163,10 @@ class _Net:
                     accuracy=_accuracy(file, self._data.gate),
                 )
 
-    def _train(
+    def train(
         self, data: TrainingSet, rate: float, scope: Scope = "none"
     ) -> "tuple[keras.Model, dict[str, bytes]]":
+        """Train anew, or go on from the first release's weights; convert."""
         import keras
 
         from trainer.pipeline.convert import convert

@@ -113,14 +113,15 @@ def _graph(
 
     hidden, logits = features(window, training=False)
     away = tf.matmul(hidden, monitor.distance) + monitor.distance_offset
-    squares = tf.reduce_sum(away * away, axis=1, keepdims=True)
-    # -logsumexp without LOG and EXP: tflite-runtime 2.14 lacks their int8 forms.
+    # A vector along its own direction is its length, without SQRT; and -logsumexp is
+    # made without LOG and EXP: tflite-runtime 2.14 lacks their int8 forms.
+    direction = tf.nn.l2_normalize(away, axis=1)
     top = tf.reduce_max(logits, axis=1, keepdims=True)
     nearest = tf.reduce_max(tf.nn.log_softmax(logits), axis=1, keepdims=True)
     return {
         PROBABILITIES: tf.nn.softmax(logits),
         "embedding": tf.matmul(hidden, monitor.embedding) + monitor.embedding_offset,
-        "distance": tf.sqrt(squares),
+        "distance": tf.reduce_sum(away * direction, axis=1, keepdims=True),
         "energy": nearest - top,
     }
 
