@@ -153,7 +153,7 @@ def _parquet() -> OpenTable:
     except ImportError as error:
         raise UsageError(
             "AGENT-BATCH-002",
-            "Parquet needs pyarrow, which is not installed",
+            f"Parquet needs pyarrow, which cannot be loaded here: {error}",
             cure="pip install 'shoal[parquet]', or write .csv or .npz",
         ) from error
     return ParquetTable

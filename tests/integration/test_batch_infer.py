@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from edge_agent.base.clock import SystemClock
@@ -87,8 +86,8 @@ def test_a_csv_becomes_a_csv(given: Path, names: Path, tmp_path: Path) -> None:
 
 
 def test_the_kinds_of_tables_agree(given: Path, tmp_path: Path) -> None:
-    """CSV, npz and Parquet hold the same; every one reads back with its own library."""
-    for kind in ("csv", "npz", "parquet"):
+    """CSV and npz hold the same; Parquet's test holds it to the CSV."""
+    for kind in ("csv", "npz"):
         done = ask(
             *("--model", MODEL, "--input", given),
             *("--output", tmp_path / f"out.{kind}", "--json"),
@@ -98,22 +97,17 @@ def test_the_kinds_of_tables_agree(given: Path, tmp_path: Path) -> None:
         assert (account["samples"], account["answered"]) == (3, 2)
         assert account["rejected"] == {"not_finite": 1}
     rows = _table(tmp_path / "out.csv")
-    table = pq.read_table(tmp_path / "out.parquet").to_pylist()
     with np.load(tmp_path / "out.npz", allow_pickle=False) as arrays:
         found = {name: arrays[name] for name in arrays.files}
     assert found["names"].tolist() == [f"p.{n}" for n in range(7)]
     for at, row in enumerate(rows):
-        assert found["sample_id"][at] == table[at]["sample_id"] == row["sample_id"]
-        assert found["rejected"][at] == (table[at]["rejected"] or "") == row["rejected"]
-        assert found["label"][at] == (table[at]["label"] or "") == row["label"]
+        assert found["sample_id"][at] == row["sample_id"]
+        assert found["rejected"][at] == row["rejected"]
+        assert found["label"][at] == row["label"]
     assert np.isnan(found["numbers"][1]).all()
-    assert table[1]["p.0"] is None
     for at in (0, 2):
         numbers = [float(rows[at][f"p.{n}"]) for n in range(7)]
         assert found["numbers"][at].tolist() == pytest.approx(numbers, rel=1e-4)
-        assert [table[at][f"p.{n}"] for n in range(7)] == pytest.approx(
-            numbers, rel=1e-4
-        )
         assert found["confidence"][at] == pytest.approx(max(numbers), rel=1e-4)
 
 

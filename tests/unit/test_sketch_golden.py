@@ -70,6 +70,21 @@ def test_what_is_written_is_read_again() -> None:
             np.testing.assert_array_equal(values, theirs[name])
 
 
+def test_nothing_else_is_written() -> None:
+    """The file holds the arrays and no pickle, whatever the version of numpy."""
+    golden = _golden()
+    golden.inputs["on"] = golden.inputs["on"].astype(bool)
+    names = {f"input:{name}" for name in golden.inputs}
+    names |= {
+        f"{kind}:{name}" for name in golden.outputs for kind in ("output", "atol")
+    }
+    with np.load(io.BytesIO(write_golden(golden)), allow_pickle=False) as file:
+        assert set(file.files) == names
+    golden.inputs["on"] = np.array([{}, {}, {}], object)
+    with pytest.raises(ValueError, match="pickle"):
+        write_golden(golden)
+
+
 @pytest.mark.parametrize(
     ("load", "count", "word"),
     [
@@ -161,7 +176,7 @@ def test_what_does_not_fit_is_refused(spoil: Spoil, word: str) -> None:
         arrays = {name: file[name] for name in file.files}
     spoil(arrays)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    np.savez(buffer, **arrays)
     with pytest.raises(ValueError, match=word):
         read_golden(buffer.getvalue(), _bundle())
 
