@@ -7,8 +7,9 @@ The graph has the shape of the default task's models, with fixed weights: input
 ``energy`` [1]. ``tiny.tflite`` is float with a signature; ``tiny-int8.tflite`` has int8
 input and output; ``tiny-plain.tflite`` is float without a signature.
 ``spiteful.tflite`` answers like ``tiny.tflite`` and passes every self-test, but on some
-samples it loops for ever, eats memory, or kills its process (:class:`Spiteful`). The
-same TensorFlow version makes the same bytes.
+samples it loops for ever, eats memory, or kills its process (:class:`Spiteful`).
+``narrow.tflite`` takes three axes in place of six, ``lacking.tflite`` needs an operator
+that no device has. The same TensorFlow version makes the same bytes.
 """
 
 import sys
@@ -16,11 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import flatbuffers
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 
 ROWS, AXES, CLASSES, EMBEDDING = 100, 6, 7, 8
 LOOPS, HOARDS, TRAPS = 100.0, 150.0, -100.0
+NARROW = 3
 
 
 class Tiny(tf.Module):  # type: ignore[misc]
@@ -40,6 +44,10 @@ class Tiny(tf.Module):  # type: ignore[misc]
     )
     def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the four outputs of one window."""
+        return self.answer(x)
+
+    def answer(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the same as a part of a graph."""
         mean = tf.reduce_mean(x, axis=1)
         spread = tf.reduce_mean(tf.abs(x), axis=1)
         hidden = tf.tanh(tf.matmul(tf.concat([mean, spread], axis=1), self.first))
@@ -52,6 +60,22 @@ class Tiny(tf.Module):  # type: ignore[misc]
             "distance": tf.reduce_sum(hidden * hidden, axis=1, keepdims=True),
             "energy": nearest - largest,
         }
+
+
+class Narrow(Tiny):
+    """A sensor of three axes."""
+
+    def __init__(self) -> None:
+        """Keep the weights of the first axes."""
+        super().__init__()
+        self.first = tf.concat([self.first[:NARROW], self.first[AXES:][:NARROW]], 0)
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec((1, ROWS, NARROW), tf.float32, "x")]
+    )
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return what Tiny returns."""
+        return self.answer(x)
 
 
 class Spiteful(Tiny):
@@ -94,6 +118,9 @@ def main(folder: Path) -> None:
     serve = model.serve.get_concrete_function()
     (folder / "tiny.tflite").write_bytes(_converted(model))
     (folder / "spiteful.tflite").write_bytes(_converted(Spiteful()))
+    (folder / "narrow.tflite").write_bytes(_converted(Narrow()))
+    tiny = (folder / "tiny.tflite").read_bytes()
+    (folder / "lacking.tflite").write_bytes(_lacking(tiny))
     with TemporaryDirectory() as saved:
         tf.saved_model.save(model, saved, signatures={"serving_default": serve})
         (folder / "tiny-int8.tflite").write_bytes(_quantized(saved))
@@ -106,6 +133,19 @@ def _converted(model: Tiny) -> bytes:
     with TemporaryDirectory() as saved:
         tf.saved_model.save(model, saved, signatures={"serving_default": serve})
         return bytes(tf.lite.TFLiteConverter.from_saved_model(saved).convert())
+
+
+def _lacking(data: bytes) -> bytes:
+    """Replace TANH by an operator of somebody's own."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    operators = schema.BuiltinOperator
+    for code in model.operatorCodes:
+        if code.builtinCode == operators.TANH:
+            code.builtinCode = code.deprecatedBuiltinCode = operators.CUSTOM
+            code.customCode = b"FlexTanh"
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _quantized(saved: str) -> bytes:

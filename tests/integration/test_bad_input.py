@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -21,12 +20,10 @@ from tests.fakes.agent_hub import wait_for
 from tests.fakes.agent_process import DEVICE
 from tests.fakes.agent_scene import AgentScene
 from tests.fakes.hub_ear import HubEar
-from tests.fakes.model_base import Base, base_of, read_base
+from tests.fakes.model_base import Base, read_base
 from tests.fakes.releases import MODEL, assign
 from tests.fakes.tuf_repository import TufRepository, sha256_of
-from tests.mutants.mutate import pack, unpack
 
-TANH, CUSTOM = 28, 32
 SMALL_DISK = (
     "unshare",
     "--map-root-user",
@@ -103,28 +100,13 @@ def _writable(scene: AgentScene) -> None:
 
 
 def _missing_operator(scene: AgentScene) -> None:
-    model = unpack(_good().data)
-    (code,) = (c for c in model.operatorCodes if c.builtinCode == TANH)
-    code.builtinCode = code.deprecatedBuiltinCode = CUSTOM
-    code.customCode = b"FlexTanh"
-    scene.desire(scene.sign(_good(), pack(model)))
+    model = MODEL.with_name("lacking.tflite").read_bytes()
+    scene.desire(scene.sign(_good(), model))
 
 
 def _other_input(scene: AgentScene) -> None:
     """Roll out a model that takes three axes, where the sensor has six."""
-    model = unpack(_good().data)
-    for tensor in model.subgraphs[0].tensors:
-        shape = [] if tensor.shape is None else [int(n) for n in tensor.shape]
-        narrow = [{6: 3, 12: 6}.get(n, n) for n in shape]
-        if narrow == shape:
-            continue
-        tensor.shape = narrow
-        data = model.buffers[tensor.buffer].data
-        if data is not None:
-            whole = np.frombuffer(bytes(data), "<f4").reshape(shape)
-            kept = whole[tuple(slice(n) for n in narrow)].tobytes()
-            model.buffers[tensor.buffer].data = np.frombuffer(kept, np.uint8)
-    other = base_of("narrow", pack(model))
+    other = read_base(MODEL.with_name("narrow.tflite"))
     scene.desire(scene.sign(other, other.data))
 
 
