@@ -151,10 +151,10 @@ class Device:
         )
         slots.close()
 
-    def start(self) -> None:
-        """Start the worker and wait until it answers."""
+    def start(self, *within: str) -> None:
+        """Start the worker, as an argument of ``within``; wait until it answers."""
         self.process = subprocess.Popen(
-            worker_command(self.config, BOOT),
+            [*within, *worker_command(self.config, BOOT)],
             env=worker_environment(),
             stdin=subprocess.PIPE,
         )

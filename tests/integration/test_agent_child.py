@@ -1,5 +1,7 @@
 """The watched child: restarted when it dies, stopped cleanly, crash loops reported."""
 
+import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -54,6 +56,22 @@ def test_dead_child_is_started_again() -> None:
     watched.stop()
     assert set(watched.deaths) == {Death(status=3)}
     assert watched.loops == 0
+
+
+def test_the_first_death_costs_less_than_a_second() -> None:
+    """That is how long a device may be without its worker."""
+    watched = Watched("import threading; threading.Event().wait()")
+    clock = SystemClock()
+    watched.thread.start()
+    wait_for(lambda: watched.child.pid, "the child")
+    before, started = watched.child.present
+
+    os.kill(before, signal.SIGKILL)
+    killed_at = clock.mono()
+    wait_for(lambda: watched.child.present[1] > started, "another one")
+
+    assert watched.child.present[1] - killed_at < 1.0
+    watched.stop()
 
 
 def test_deaths_after_an_activation_are_a_crash_loop() -> None:

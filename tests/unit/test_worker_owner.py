@@ -8,7 +8,13 @@ import pytest
 
 from edge_agent.errors import ModelError, WorkerError
 from edge_agent.pipeline.owner import Owner
-from edge_agent.pipeline.waiting import OwnerClosedError, ShedError, Urgency
+from edge_agent.pipeline.waiting import (
+    QUEUE_DEPTH,
+    OwnerClosedError,
+    ShedError,
+    Urgency,
+    Waiting,
+)
 from tests.fakes.held_model import WAIT_S, Held, sample_of, value_of
 
 
@@ -109,6 +115,16 @@ def test_a_full_queue_refuses(owner: Owner, held: Held) -> None:
     assert held.order == [0, 1, 2, 3]
 
 
+def test_sixty_four_requests_wait_and_no_more() -> None:
+    """What is documented; the queue of a slow model does not grow for ever."""
+    waiting = Waiting(QUEUE_DEPTH)
+    for n in range(64):
+        waiting.put(sample_of(n), Urgency.LIVE)
+    with pytest.raises(WorkerError, match="64 requests"):
+        waiting.put(sample_of(64), Urgency.LIVE)
+    assert waiting.live == 64
+
+
 def test_what_is_given_up_leaves_the_queue(owner: Owner, held: Held) -> None:
     """A request beyond its deadline takes nobody's place and is not inferred."""
     with pytest.raises(WorkerError) as caught:
@@ -123,9 +139,11 @@ def test_what_is_given_up_leaves_the_queue(owner: Owner, held: Held) -> None:
 def test_a_stuck_model_costs_the_next_request_nothing(owner: Owner) -> None:
     """Only the first request waits for its deadline; the next are answered at once."""
     with pytest.raises(WorkerError):
-        owner.predict(sample_of(1), timeout_s=0.2)
+        owner.predict(sample_of(1), timeout_s=1.5)
+    asked_at = time.monotonic()
     with pytest.raises(WorkerError) as caught:
-        owner.predict(sample_of(2), timeout_s=0.1)
+        owner.predict(sample_of(2), timeout_s=1.4)
+    assert time.monotonic() - asked_at < 1.0
     assert caught.value.code == "AGENT-WORKER-005"
     assert not _waiting(owner)
     assert owner.stuck_s() > 0.1
