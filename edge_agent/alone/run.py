@@ -40,6 +40,7 @@ from edge_agent.store.factory import factory_model, read_factory
 from edge_agent.store.lock import take_lock
 from edge_agent.update.factory import try_factory
 from edge_agent.watchdog import Watchdog
+from edge_agent.wire.manifest import BUNDLE_FILE
 
 ALONE_STARTED = "alone.started"
 WORKER_DIED = "alone.worker.died"
@@ -105,6 +106,12 @@ def prepare(wish: Wish, folder: Path) -> Path:
             cure=f"edge-agent run --config {path}, or another --state-dir",
         )
     refuse_names_of_bundle(wish.model, wish.labels)
+    if wish.model.is_dir() and not (wish.model / BUNDLE_FILE).is_file():
+        raise ModelError(
+            "AGENT-ALONE-001",
+            f"{wish.model} is no bundle folder: there is no {BUNDLE_FILE} in it",
+            cure="name a .tflite file, or a folder that the trainer wrote",
+        )
     read_class_names(wish.labels)
     _refuse_taken(wish.port)
     if wish.model.is_dir():

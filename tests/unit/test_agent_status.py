@@ -7,7 +7,6 @@ from edge_agent.heartbeat import MAX_ADDRESS, tell_of_worker
 from edge_agent.serve.protocol import SheddingReply, StatsReply
 from edge_agent.status import Status
 from edge_agent.wire.control import Obstacle, Reported
-from hub.cli.activations import api_text, left_out_text
 
 STATUS = Status(
     device="d1",
@@ -71,14 +70,3 @@ def test_the_twin_tells_what_the_worker_said() -> None:
     assert told.shedding == "samples"
     assert told.api is not UNSET
     assert [len(address) for address in told.api] == [MAX_ADDRESS]
-
-
-def test_the_hub_says_it_in_the_same_words() -> None:
-    """A level that this hub does not know yet is shown as it came."""
-    assert left_out_text(None) == api_text(None) == api_text(TWIN) == "-"
-    assert left_out_text(TWIN) == "nothing"
-    hot = msgspec.structs.replace(TWIN, shedding="shadow", api=["a", "b"])
-    assert left_out_text(hot) == "the shadow"
-    assert api_text(hot) == "a, b"
-    newer = msgspec.structs.replace(TWIN, shedding="radio")
-    assert left_out_text(newer) == "radio"
