@@ -108,7 +108,7 @@ def prepare(wish: Wish, folder: Path) -> Path:
     refuse_names_of_bundle(wish.model, wish.labels)
     if wish.model.is_dir() and not (wish.model / BUNDLE_FILE).is_file():
         raise ModelError(
-            "AGENT-ALONE-001",
+            "AGENT-ALONE-008",
             f"{wish.model} is no bundle folder: there is no {BUNDLE_FILE} in it",
             cure="name a .tflite file, or a folder that the trainer wrote",
         )

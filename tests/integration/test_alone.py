@@ -236,7 +236,7 @@ def test_a_sample_of_several_inputs_goes_from_the_command_line(tmp_path: Path) -
         (("--model", Path(__file__)), 1, "AGENT-MODEL-001"),
         (("--model", MODEL, "--labels", ROOT / "LICENSE"), 2, "AGENT-LABELS-002"),
         (("--model", DATA, "--labels", MODEL), 2, "AGENT-LABELS-003"),
-        (("--model", DATA), 1, "AGENT-ALONE-001"),
+        (("--model", DATA), 1, "AGENT-ALONE-008"),
         (("--model", "none.tflite"), 2, "does not exist"),
         (("--port", "1"), 2, "need --model"),
         (("--model", MODEL, "--config", "a.toml"), 2, "needs no --config"),

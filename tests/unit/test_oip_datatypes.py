@@ -74,6 +74,15 @@ def test_json_that_is_no_such_tensor_is_refused(
     assert "'x'" in caught.value.text
 
 
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_a_flat_list_has_as_many_numbers_as_its_shape_says(count: int) -> None:
+    """Of the way that most requests take, too."""
+    with pytest.raises(RefusedError) as caught:
+        d.from_floats([0.0] * count, "x", "FP32", (3, 1))
+    assert caught.value.code == "AGENT-OIP-002"
+    assert d.from_floats([0.0] * 3, "x", "FP32", (3, 1)).shape == (3, 1)
+
+
 def test_a_scalar_is_one_number_bare_or_in_a_list() -> None:
     """A shape without dimensions has one element."""
     assert d.from_json(b"5", "x", "INT8", ()) == 5
