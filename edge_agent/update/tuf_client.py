@@ -47,8 +47,8 @@ def refresh(folder: Path, url: str) -> None:
     """Bring the trusted metadata in ``folder`` up to date with a repository.
 
     Raises:
-        UpdateError: Something fails to verify or to come (``AGENT-TUF-002``); what was
-            verified before that stays.
+        UpdateError: Nothing is trusted yet (``AGENT-TUF-001``); something fails to
+            verify or to come (``AGENT-TUF-002``), and what was verified before stays.
     """
     with _mapped():
         _updater(folder, url).refresh()
@@ -105,6 +105,14 @@ def _settle(part: Path, path: Path) -> None:
 
 
 def _updater(folder: Path, url: str) -> Updater:
+    if not (folder / ROOT_FILE).exists():
+        raise UpdateError(
+            "AGENT-TUF-001",
+            f"nothing is trusted in {folder} yet",
+            cure="begin with `edge-agent tuf --metadata-dir DIR init ROOT_FILE`",
+        )
+    if not url.startswith(("http://", "https://")):
+        raise UpdateError("AGENT-TUF-002", f"{url!r} is no http:// or https:// URL")
     return Updater(str(folder), url, config=LIMITS, bootstrap=None)
 
 
@@ -117,8 +125,9 @@ def _mapped() -> Iterator[None]:
         tuf_errors.DownloadError,
         DeserializationError,
     ) as error:
+        why = str(error) or str(error.__cause__ or "")  # TUF drops urllib3's reason.
         raise UpdateError(
-            "AGENT-TUF-002", f"{type(error).__name__}: {error}", retryable=True
+            "AGENT-TUF-002", f"{type(error).__name__}: {why}", retryable=True
         ) from error
     except OSError as error:
         raise disk_error(error) from error
