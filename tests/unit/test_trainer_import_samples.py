@@ -106,7 +106,9 @@ def test_what_a_device_would_reject_is_left_out(tmp_path: Path) -> None:
     assert caught.value.code == "TRAINER-IMPORT-012"
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n", "1,2\n3\n", "a,b\n1,x\n", "1;2;3\n"])
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n", "1,2\n3\n", "a,b\n1,x\n", "1;2;3\n", "1" * 200_000]
+)
 def test_a_broken_table_is_an_error_with_a_code(tmp_path: Path, text: str) -> None:
     """What cannot be read is said once, with what would do."""
     with pytest.raises(DataError) as caught:
@@ -133,6 +135,39 @@ def test_arrays_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             read_samples(path, [_input("x", 2)])
         assert caught.value.code == "TRAINER-IMPORT-010"
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"x": np.zeros((0, 10, 3))},
+        {"x": np.zeros((0, 7))},
+        {"x": np.zeros(())},
+        {"x": np.zeros((40, 3), complex)},
+        {"x": np.zeros((40, 3)), "label": np.zeros(39)},
+        {"label": np.zeros(5)},
+        {"flow": np.zeros(()), "level": np.zeros((3, 1))},
+        {"flow": np.zeros((0, 4)), "level": np.zeros((0, 1))},
+        {"flow": np.zeros((3, 4)), "level": np.zeros((3, 1)), "label": ["x"] * 2},
+        {"flow": np.zeros((3, 4)), "level": np.zeros((3, 1)), "label": [["x"]] * 3},
+        {"flow": np.zeros((3, 4)), "level": np.zeros((3, 1)), "group": "one"},
+        {"flow": [["1"] * 4] * 3, "level": np.zeros((3, 1))},
+    ],
+)
+def test_arrays_that_hold_no_samples_are_said(
+    tmp_path: Path, arrays: dict[str, object]
+) -> None:
+    """Nothing in them, no numbers, or labels of something else."""
+    inputs = PUMP if "flow" in arrays else WINDOW
+    with pytest.raises(DataError, match=r"holds no samples|one entry a row") as caught:
+        read_samples(_npz(tmp_path, **arrays), inputs)
+    assert caught.value.code == "TRAINER-IMPORT-010"
+
+
+def test_what_no_input_is_named_after_is_left_alone(tmp_path: Path) -> None:
+    """A file for several inputs may hold notes of somebody."""
+    arrays = {"flow": np.zeros((3, 4)), "level": np.zeros((3, 1)), "who": "me"}
+    assert len(read_samples(_npz(tmp_path, **arrays), PUMP)) == 3
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:

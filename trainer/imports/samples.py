@@ -12,7 +12,7 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,15 @@ from trainer.errors import DataError
 MAX_SAMPLES = 20_000
 MAX_FILE_BYTES = 1 << 30
 LABEL, GROUP = "label", "group"
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 Array = NDArray[Any]
 Texts = NDArray[np.str_]
@@ -81,8 +89,9 @@ def read_samples(path: Path, inputs: Sequence[InputContract]) -> Samples:
         if suffix == ".csv":
             streams = [_read_csv(path)]
         elif suffix == ".npz":
-            arrays = _read_npz(path)
-            if len(inputs) > 1:
+            wanted = {one.tensor.name for one in inputs} if len(inputs) > 1 else set()
+            arrays = _read_npz(path, wanted)
+            if wanted:
                 return _checked(inputs, *_by_name(path, arrays, inputs))
             streams = _streams(arrays)
         else:
@@ -133,12 +142,29 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
+def _read_npz(path: Path, only: Collection[str]) -> dict[str, Array]:
+    """Read arrays of samples (``only``: these, where any are named), and texts."""
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
             raise ValueError("it inflates too far")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        wanted = {LABEL, GROUP, *only} if only else {*arrays.files}
+        read = {name: arrays[name] for name in arrays.files if name in wanted}
+    for name, values in read.items():
+        if name in {LABEL, GROUP}:
+            _check_texts(name, values, read)
+        elif values.dtype.kind not in "fiub" or not values.ndim or not values.size:
+            raise ValueError(f"array {name!r} holds no samples")
+    return read
+
+
+def _check_texts(name: str, values: Array, read: dict[str, Array]) -> None:
+    """Refuse labels or groups that no other array has as many rows for."""
+    lengths = {len(a) for n, a in read.items() if n not in {LABEL, GROUP} and a.ndim}
+    if values.ndim != 1 or len(values) not in lengths:
+        raise ValueError(
+            f"array {name!r} of shape {list(values.shape)} has not one entry a row"
+        )
 
 
 def _streams(arrays: dict[str, Array]) -> list[_Stream]:
@@ -151,8 +177,6 @@ def _streams(arrays: dict[str, Array]) -> list[_Stream]:
         raise ValueError("there are no arrays of samples in it")
     streams = []
     for name, values in others.items():
-        if values.dtype.kind not in "fiub" or not values.ndim:
-            raise ValueError(f"array {name!r} holds no samples")
         texts = [
             found if found is not None and found.shape == (len(values),) else None
             for found in known.values()
@@ -224,7 +248,9 @@ def _by_name(
 ) -> tuple[dict[str, Array], Texts, Texts]:
     names = [contract.tensor.name for contract in inputs]
     missing = [name for name in names if name not in arrays]
-    counts = {len(arrays[name]) for name in names if name in arrays}
+    # Labels and groups, where there are some, belong to every array of samples.
+    rows = (*names, LABEL, GROUP)
+    counts = {len(arrays[name]) for name in rows if name in arrays}
     fits = not missing and len(counts) == 1
     fits = fits and all(
         arrays[one.tensor.name].shape[1:] == tuple(one.tensor.shape) for one in inputs
@@ -255,7 +281,7 @@ def _checked(
         values = arrays[contract.tensor.name]
         flat = values.reshape(len(values), -1).astype(np.float64)
         dtype = np.dtype(contract.tensor.dtype)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             taken[contract.tensor.name] = values.astype(dtype)
             good &= np.isfinite(flat).all(axis=1)
             if dtype.kind != "b":
