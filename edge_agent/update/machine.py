@@ -53,8 +53,6 @@ class Happened:
     release: int = 0
     code: str = ""
     detail: str = ""
-    blameless: bool = False
-    """A failure that says nothing against the release, such as a full disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +212,6 @@ def _roll_back(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, .
 
 
 def _blame(state: Slots, release: int, happened: Happened) -> Slots:
-    if happened.blameless:
-        return state
     state = replace(state, failed_at=add_failure(state.failed_at, happened.at))
     if release in state.committed:
         return state

@@ -5,6 +5,7 @@ Whatever is wrong with a patch, the release is activated all the same.
 
 import logging
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -333,6 +334,36 @@ def test_a_process_that_writes_too_much_is_stopped(job: Patching) -> None:
     )
     with process, pytest.raises(PatchingError, match="more than was signed"):
         list(patching._read_all(process, 999, bool))
+
+
+def test_a_process_that_does_not_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its processor time is limited inside it; here that of the wall is."""
+    monkeypatch.setattr(patching, "WALL_S", 0.3)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    with process:
+        with pytest.raises(PatchingError, match=r"no end within 0\.3 s"):
+            list(patching._read_all(process, 9, bool))
+        process.kill()
+
+
+def test_a_patch_is_read_in_a_limited_process(tmp_path: Path) -> None:
+    """It is about to read the patch when it has bound itself."""
+    fifo = tmp_path / "patch"
+    os.mkfifo(fifo)
+    words = [sys.executable, "-m", patching.MODULE, patching.NO_BASE, str(fifo), "9"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with process, fifo.open("wb"):  # Opening waits for who reads.
+        limits = Path(f"/proc/{process.pid}/limits").read_text("ascii")
+    assert process.returncode == 1
+    found = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()}
+    assert found["Max cpu time"] == str(patching.CPU_S)
+    assert found["Max file size"] == "0"
+    assert found["Max core file size"] == "0"
+    most = patching.MEMORY_BYTES + patching.MEMORY_TIMES * 9
+    assert found["Max address space"] == str(most)
 
 
 @pytest.mark.parametrize("lost", ["patch", "base"])

@@ -1,5 +1,7 @@
 """Downloads over real HTTP: resumed, capped, checked, interrupted."""
 
+import http.server
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,38 @@ def test_server_is_not_trusted(store: ArtifactStore, served: bytes, code: str) -
 
     assert error.value.code == code
     assert not store.has(FILE)
+
+
+@pytest.mark.parametrize(
+    ("status", "start"), [(206, 0), (206, 999), (206, None), (200, None)]
+)
+def test_another_part_than_was_asked_for_starts_anew(
+    store: ArtifactStore, status: int, start: int | None
+) -> None:
+    """Nothing is put behind what is there but its continuation."""
+    store.part_path(FILE.sha256).write_bytes(DATA[:1000])
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Answer with the whole file, whatever was asked for."""
+            self.send_response(status)
+            if start is not None:
+                place = f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"
+                self.send_header("Content-Range", place)
+            self.end_headers()
+            self.wfile.write(DATA)
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(UpdateError, match="AGENT-UPDATE-024") as error:
+            fetch_artifact(url, FILE, store, Ways(interrupted=never))
+        server.shutdown()
+    assert error.value.retryable
+    assert store.part_path(FILE.sha256).stat().st_size == 0
 
 
 def test_damaged_part_starts_anew(store: ArtifactStore) -> None:

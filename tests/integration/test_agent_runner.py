@@ -47,12 +47,13 @@ class AheadClock(VirtualClock):
 
 
 class ScriptedWorker:
-    """A worker that loads what the slot row names, unless it is mute."""
+    """A worker that loads what the slot row names, unless it is mute, or stuck."""
 
     def __init__(self, slots: SlotStore) -> None:
         """Answer."""
         self._slots = slots
         self.is_mute = False
+        self.stuck: int | None = None
         self.reloads: list[str] = []
         self.summary = ShadowSummary(release=0)
 
@@ -61,8 +62,8 @@ class ScriptedWorker:
         self._check()
         row = self._slots.read()
         self.reloads.append(row.phase)
-        self.active = row.active
-        return Loaded(release=row.active, sha256="ab" * 32 if row.active else "")
+        active = row.active if self.stuck is None else self.stuck
+        return Loaded(release=active, sha256="ab" * 32 if active else "")
 
     def figures(self) -> WorkerFigures:
         """Return plenty of predictions."""

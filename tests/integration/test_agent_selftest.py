@@ -10,6 +10,8 @@ import pytest
 
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.update.selftest import (
+    CPU_S,
+    FILE_BYTES,
     OPEN_FILES,
     SPARE_BYTES,
     Verdict,
@@ -119,6 +121,21 @@ def test_limits_hold_inside_the_process(budget: int) -> None:
         "BlockingIOError",
         "OSError",
     ], done.stderr
+
+
+def test_time_and_files_are_limited_from_the_start() -> None:
+    """Before the model is even read: processor time, file sizes, open files, cores."""
+    code = (
+        "import resource as r\n"
+        "from edge_agent.update import selftest; selftest._limit()\n"
+        "for n in ('CPU', 'FSIZE', 'NOFILE', 'CORE'):"
+        " print(*r.getrlimit(getattr(r, 'RLIMIT_' + n)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    limits = (CPU_S, FILE_BYTES, OPEN_FILES, 0)
+    assert done.stdout.splitlines() == [f"{most} {most}" for most in limits]
 
 
 def test_release_that_is_not_there_is_a_verdict(tmp_path: Path) -> None:

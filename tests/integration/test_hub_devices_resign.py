@@ -121,6 +121,30 @@ def test_what_was_signed_just_before_the_rotation_does_not_slip_through(
     assert keyid != codec.decode(stale.encode(), Envelope).keyid
 
 
+def test_a_command_that_has_expired_is_not_signed_again(services: Services) -> None:
+    """A new key makes nothing valid that is over."""
+    broker = Broker()
+    services.devices.collect(["d1"], 10, "drift")
+    flush(services, broker)
+    assert isinstance(services.clock, HandClock)
+    services.clock.at += 30 * 86_400
+    Ceremony(services.home, services.clock).rotate("online", NewKeys())
+
+    assert not [topic for topic, _ in flush(services, broker) if topic.endswith("cmd")]
+
+
+def test_what_a_device_may_go_back_to_stays_installable(
+    services: Services, tmp_path: Path
+) -> None:
+    """A release that is assigned to somebody stays signed, however old it is."""
+    services.devices.assign("d1", 1, "r1")
+    for seed in range(2, 7):
+        bundle = make_bundle(tmp_path / f"{seed}", seed=seed)
+        services.releases.publish(services.releases.take_in(bundle))
+    found = {path.split("/")[2] for path in services.releases.authentic()}
+    assert found == {"1", "3", "4", "5", "6"}
+
+
 def test_the_daily_signature_sends_no_assignment_again(services: Services) -> None:
     """Only another key makes it necessary."""
     broker = Broker()

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from tuf.api.exceptions import DownloadHTTPError, RepositoryError
+from tuf.api.metadata import Metadata, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
 from edge_agent.wire.control import TufBundle
+from edge_agent.wire.trust import read_signed_at
 from hub.files import write_durably
 from hub.releases.signer import Signer
 from hub.releases.tuf_repo import TargetRef, TufRepo
@@ -67,16 +69,33 @@ def test_a_client_finds_what_was_published_and_nothing_else(
     assert find(cache, repo.bundle(), root, FIRST.path) is None
 
 
+@pytest.mark.parametrize(
+    "path", ["agent/package.whl", "agent/package/1/a.whl", "models/a", "models/a/b/c/d"]
+)
 def test_paths_outside_the_models_are_never_authentic(
-    tmp_path: Path, keys: Signer
+    tmp_path: Path, keys: Signer, path: str
 ) -> None:
     """The models key cannot sign for anything but models."""
     repo = TufRepo(tmp_path / "tuf", keys)
     root = repo.create(new_holders(keys), NOW)
-    package = TargetRef(path="agent/package.whl", sha256="c" * 64, length=1)
+    package = TargetRef(path=path, sha256="c" * 64, length=1)
     repo.publish([package], NOW)
 
     assert find(tmp_path / "device", repo.bundle(), root, package.path) is None
+
+
+def test_the_hubs_time_is_in_every_timestamp(tmp_path: Path, keys: Signer) -> None:
+    """Devices take it as the floor under their clock."""
+    repo = TufRepo(tmp_path / "tuf", keys)
+    repo.create(new_holders(keys), NOW)
+    for days in (0, 1, 2):
+        now = NOW + timedelta(days=days)
+        repo.publish([FIRST], now) if days < 2 else repo.refresh(now)
+        timestamp = Metadata[Timestamp].from_bytes(
+            repo.bundle().files["timestamp.json"].encode()
+        )
+        fields = timestamp.signed.unrecognized_fields
+        assert read_signed_at(fields) == int(now.timestamp())
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,7 @@ class MutantDevice(Device):
 
     def _try_unsigned(self, mutant: Mutant, found: Finding) -> None:
         number, base = self._number(), mutant.base
-        # Padded: the good file must not be overwritten where the base is the same.
-        release = base.release(number, base.data + b"\0")
+        release = base.release(number, _as_long(base.data, mutant.data))
         stands_in = release.bundle.model
         place = self._put(base, release, mutant.data, under=stands_in.sha256)
         try:
@@ -157,3 +156,12 @@ class MutantDevice(Device):
     def _number(self) -> int:
         self._next += 1
         return self._next
+
+
+def _as_long(good: bytes, mutant: bytes) -> bytes:
+    """Return other bytes of the mutant's length: only the digest tells them apart.
+
+    They are not quite those of the good file, which must not be overwritten.
+    """
+    same = good[: len(mutant)].ljust(len(mutant), b"\0")
+    return same[:-1] + bytes([mutant[-1] ^ 0xFF]) if mutant else b"\0"

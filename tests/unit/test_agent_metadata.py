@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from edge_agent.errors import UpdateError
-from edge_agent.update.metadata import Trust
+from edge_agent.update.metadata import LIMITS, Trust
 from edge_agent.update.verify import open_assignment, open_command
-from edge_agent.wire.control import Assignment, Command, StopCollecting
+from edge_agent.wire.control import Assignment, Command, StopCollecting, TufBundle
 from tests.fakes.tuf_repository import TufRepository, sha256_of
 
 TARGET = "models/watch/1/release.json"
@@ -65,6 +65,56 @@ def test_metadata_survives_restart(
     assert again.versions.timestamp == 1
     again.refresh(None, time.time())
     assert again.find(TARGET).bytes == 8
+
+
+def test_a_device_believes_the_root_that_it_was_given_last(
+    repository: TufRepository, trust: Trust, tmp_path: Path
+) -> None:
+    """Given to another hub, it forgets the old one's keys, whatever is kept of it."""
+    trust.refresh(repository.bundle(), time.time())
+    other = TufRepository()
+    other.add({TARGET: b"another"})
+
+    moved = Trust(tmp_path / "tuf", other.root_versions[0])
+
+    with pytest.raises(UpdateError):
+        moved.refresh(repository.bundle(), time.time())
+    moved.refresh(other.bundle(), time.time())
+    assert moved.find(TARGET).sha256 == sha256_of(b"another")
+
+
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets", "models"])
+def test_no_role_is_read_beyond_its_limit(
+    repository: TufRepository, trust: Trust, role: str
+) -> None:
+    """Each file has a bound of its own, far below that of a message."""
+    bundle = repository.bundle()
+    most = getattr(LIMITS, f"{'targets' if role == 'models' else role}_max_length")
+    assert most <= 256_000
+    name = next(name for name in bundle.files if name.endswith(f"{role}.json"))
+    if role == "root":
+        name = "2.root.json"
+    padded = {**bundle.files, name: bundle.files.get(name, "{}") + " " * most}
+
+    def look() -> None:
+        trust.refresh(TufBundle(files=padded), time.time())
+        trust.find(TARGET)
+
+    with pytest.raises(UpdateError) as error:
+        look()
+
+    assert error.value.code in {"AGENT-UPDATE-010", "AGENT-UPDATE-014"}
+
+
+def test_only_the_online_key_signs_messages(
+    repository: TufRepository, trust: Trust
+) -> None:
+    """Root names other keys too, for other things."""
+    trust.refresh(repository.bundle(), time.time())
+    for name, signer in repository.signers.items():
+        signed = signer.sign(b"message")
+        is_known = trust.verify(signed.keyid, b"message", signed.signature)
+        assert is_known is (name == "online")
 
 
 def test_unknown_target(repository: TufRepository, trust: Trust) -> None:

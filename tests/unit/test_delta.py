@@ -2,6 +2,7 @@
 
 import hashlib
 import lzma
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from edge_agent.delta.apply import apply_patch
 from edge_agent.delta.build import build_packed, build_patch
 from edge_agent.delta.match import Matcher
 from edge_agent.delta.patch import (
+    DICTIONARY_BYTES,
     HEADER,
     LZMA2,
     MAGIC,
     NO_BASE,
+    STORED,
     STREAM_HEADER,
     STREAMS,
     PatchError,
@@ -184,9 +187,9 @@ def test_damage_anywhere_is_an_error_or_harmless(place: int) -> None:
 def bomb(sizes: dict[str, int], packed: bytes, length: int) -> bytes:
     """Return a patch whose streams promise ``sizes`` and hold ``packed``."""
     headers = [
-        STREAM_HEADER.pack(
-            LZMA2, sizes.get(name, 0), len(packed) if name in sizes else 0
-        )
+        STREAM_HEADER.pack(LZMA2, sizes[name], len(packed))
+        if name in sizes
+        else STREAM_HEADER.pack(STORED, 0, 0)
         for name in STREAMS
     ]
     body = packed * len(sizes)
@@ -197,21 +200,31 @@ def bomb(sizes: dict[str, int], packed: bytes, length: int) -> bytes:
     ("sizes", "match"),
     [
         ({"new": 1 << 31}, "holds"),
-        ({"new": 1000, "plan": 1 << 31}, "plan"),
-        ({"new": 1000, "ratios": 1 << 31}, "ratios"),
-        ({"new": 1000}, "another length"),
+        ({"new": 1000, "plan": 1 << 31}, "has a plan of"),
+        ({"new": 1000, "ratios": 1 << 31}, "has ratios of"),
+        ({"new": 1000}, "stream new has another length"),
     ],
 )
 def test_a_bomb_is_never_unpacked(sizes: dict[str, int], match: str) -> None:
-    """Lengths are checked before, and one byte more than promised ends it."""
+    """Lengths are checked before, and one byte more than promised ends it.
+
+    What it takes meanwhile is the dictionary, not what the bomb would become.
+    """
     zeros = lzma.compress(
         bytes(64 << 20),
         format=lzma.FORMAT_RAW,
         filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}],
     )
 
-    with pytest.raises(PatchError, match=match):
-        apply_patch(bomb(sizes, zeros, 1000), b"", 1000)
+    patch = bomb(sizes, zeros, 1000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PatchError, match=match):
+            apply_patch(patch, b"", 1000)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2 * DICTIONARY_BYTES
 
 
 @pytest.mark.parametrize(
