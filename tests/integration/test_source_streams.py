@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -233,7 +234,7 @@ def _video(path: Path, frames: int) -> None:
 
 
 def test_frames_of_a_video_are_samples(tmp_path: Path) -> None:
-    """RGB, in order, at the rate; at its end the file is opened again."""
+    """RGB and in order, late ones are counted; at its end the file is opened again."""
     _video(tmp_path / "a.avi", 5)
     model = AskedModel(contract_of(24, 32, 3))
     config = CameraSource(device="a.avi", rate=50.0)
@@ -241,7 +242,8 @@ def test_frames_of_a_video_are_samples(tmp_path: Path) -> None:
     with running(source):
         model.wait(lambda: len(model.ids) >= 8)
     reds = [round(float(value[..., 0].mean()) / 20) for value in model.values[:8]]
-    assert reds == [0, 1, 2, 3, 4, 0, 1, 2]
+    left_out = sum((after - before - 1) % 5 for before, after in pairwise(reds))
+    assert left_out <= source.counters.dropped
     assert all(float(value[..., 2].max()) < 10 for value in model.values[:8])
     assert source.counters.answered >= 8
 
