@@ -143,3 +143,19 @@ def test_json_has_no_word_for_nan() -> None:
 def test_a_dtype_without_a_name_is_announced_as_texts() -> None:
     """Such an output is known and cannot be sent."""
     assert d.datatype_of("complex64") == "BYTES"
+
+
+@pytest.mark.parametrize("datatype", sorted(d.FLOATS))
+def test_a_list_of_floats_becomes_what_numpy_makes_of_it(datatype: str) -> None:
+    """Bit for bit, beyond a type's ends and past the length of a piece too."""
+    ends = [0.0, -0.0, 1e-310, 1e-40, 65520.0, 3.4028235677973366e38, -1e300, 1 / 3]
+    values = [*ends, *np.random.default_rng(4).normal(size=9000).tolist()]
+
+    found = d.from_floats(values, "x", datatype, (2, len(values) // 2))
+
+    with np.errstate(over="ignore"):
+        wanted = np.array(values, d.DTYPES[datatype]).reshape(2, -1)
+    assert found.dtype == wanted.dtype
+    assert found.tobytes() == wanted.tobytes()
+    assert d.from_floats([1.5], "x", datatype, ()).shape == ()
+    assert d.from_floats([], "x", datatype, (0,)).shape == (0,)

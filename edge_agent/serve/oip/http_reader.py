@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from edge_agent.serve.kernel_limits import leave_until, limit_receive, limit_send
+from edge_agent.serve.oip.body_room import BODIES
 from edge_agent.serve.oip.http1 import END, MAX_HEAD_BYTES, Head, parse_head, too_large
 from edge_agent.serve.oip.refusal import RefusedError
 
@@ -78,7 +79,7 @@ class Reader:
         if head.expects_continue and not self._buffer:
             self._connection.sendall(CONTINUE)
         deadline = time.monotonic() + self._deadlines.body_s
-        whole = bytearray(size)
+        whole = BODIES.take(size)
         got = len(self._buffer)
         whole[:got], self._buffer = self._buffer, b""
         view = memoryview(whole)
