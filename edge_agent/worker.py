@@ -13,6 +13,10 @@ that is free), ``grpc`` (and gRPC's own), ``model-N`` (runs release N for all wh
 ``stdin``.
 """
 
+# isort: off
+import edge_agent.base.lean  # noqa: F401 - before whatever it keeps out is imported
+# isort: on
+
 import logging
 import os
 import signal

@@ -2,7 +2,7 @@
 
 Called by the worker, whose threads these are. A sample of a source is background work:
 requests of the local API go before it. Every answered sample, of a source or of the
-API, is offered to every sink.
+API, is offered to every sink. What they are made of is imported where there is one.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.base.clock import Clock
 from edge_agent.config import AgentConfig
@@ -23,12 +24,13 @@ from edge_agent.pipeline.shedding import Shed
 from edge_agent.pipeline.waiting import Urgency
 from edge_agent.serve.joined import Values, join_inputs, split_row
 from edge_agent.serve.protocol import FlowStatus
-from edge_agent.serve.sinks.opening import open_sinks
-from edge_agent.serve.sinks.port import notice_of
-from edge_agent.serve.sources.opening import open_sources
-from edge_agent.serve.sources.port import Outcome, Source, SourcePorts, Taken
 from edge_agent.wire.manifest import InputContract
 from edge_agent.worker_api import reply_of
+
+if TYPE_CHECKING:
+    from edge_agent.serve.sinks.opening import Body
+    from edge_agent.serve.sinks.port import Sink
+    from edge_agent.serve.sources.port import Source, Taken
 
 SAMPLE_REFUSED = "source.sample.refused"
 MAX_COMPLAINTS = 16
@@ -60,13 +62,23 @@ class Flows:
         self._complaints: set[str] = set()
         self._threads: list[threading.Thread] = []
         self._sources: list[Source] = []
+        self._sinks: list[Sink] = []
+        self._sink_bodies: dict[str, Body] = {}
         self._joined: tuple[Loaded | None, InputContract | None] = (None, None)
-        self._sinks, self._sink_bodies = open_sinks(config.sinks, place.folder)
+        if config.sinks:
+            from edge_agent.serve.sinks.opening import open_sinks
+
+            self._sinks, self._sink_bodies = open_sinks(config.sinks, place.folder)
 
     def open(self, path: SamplePath, spawn: Spawn, shedder: Shedder) -> None:
         """Make the sources, which give their samples to ``path``."""
         self._path = path
         self._spawn = spawn
+        if not self._config.all_sources:
+            return
+        from edge_agent.serve.sources.opening import open_sources
+        from edge_agent.serve.sources.port import SourcePorts
+
         ports = SourcePorts(
             clock=self._clock,
             contract=self._contract,
@@ -99,6 +111,8 @@ class Flows:
         """Offer an answered sample to the sinks; any thread may, none is held up."""
         if not self._sinks:
             return
+        from edge_agent.serve.sinks.port import notice_of
+
         notice = notice_of(
             reply_of(entry),
             boot=self._place.boot,
@@ -155,7 +169,9 @@ class Flows:
             self._joined = loaded, contract
         return contract
 
-    def _ask(self, stream: str, sample_id: str, sample: Values) -> Taken:
+    def _ask(self, stream: str, sample_id: str, sample: Values) -> "Taken":
+        from edge_agent.serve.sources.port import Outcome, Taken
+
         contract = self._contract()
         given = sample if contract is None else split_row(sample, contract)
         try:
