@@ -55,8 +55,8 @@ class Serving:
         self.spawn("http", self.server.run)
 
     def spawn(self, name: str, body: Callable[[], None]) -> None:
-        """Start a thread that is joined in the end."""
-        thread = threading.Thread(target=body, name=name)
+        """Start a thread that is joined in the end; a failed test waits for none."""
+        thread = threading.Thread(target=body, name=name, daemon=True)
         self.threads.append(thread)
         thread.start()
 

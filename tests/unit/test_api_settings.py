@@ -59,6 +59,7 @@ def test_a_token_is_its_files_line(tmp_path: Path) -> None:
     assert read_token(path) == b"s3cret"
     assert Access(token=b"s3cret").knows("Bearer s3cret")
     assert not Access(token=b"s3cret").knows("Basic s3cret")
+    assert not Access(token=b"s3cret").knows("Digest s3cret")
     assert not Access(token=b"s3cret").knows("")
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from edge_agent.serve.oip.http1 import MAX_FIELDS, Response, parse_head, render
+from edge_agent.serve.oip.http_reader import BodyBudget
 from edge_agent.serve.oip.refusal import RefusedError
 
 HOST = b"\r\nHost: localhost:8080"
@@ -85,3 +86,15 @@ def test_a_response_says_its_length_and_whether_it_is_the_last() -> None:
     )
     without = render(response, keep_alive=True, with_body=False)
     assert without.endswith(b"Content-Length: 2\r\nAllow: GET\r\n\r\n")
+
+
+def test_the_room_for_bodies_is_given_back() -> None:
+    """Also of a request that fails; else a device would refuse all after a while."""
+    budget = BodyBudget(10, 10)
+    for _ in range(3):
+        with pytest.raises(RuntimeError), budget.hold(10):
+            raise RuntimeError
+    with budget.hold(6), pytest.raises(RefusedError), budget.hold(5):
+        pass
+    with budget.hold(10):
+        pass

@@ -14,9 +14,12 @@ from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.path import PathPorts, SamplePath
 from edge_agent.pipeline.prediction import Given, Prediction, ServedBy
 from edge_agent.pipeline.waiting import OwnerClosedError
+from edge_agent.serve.oip.request import InferRequest, SentTensor
 from edge_agent.wire.manifest import InputContract, TensorContract
 from edge_agent.wire.profile import Channel, ProfileData, ReferenceProfile, Source
-from edge_agent.wire.records import AnyRecord, ProfileRecord
+from edge_agent.wire.records import AnyRecord, ProfileRecord, ShadowSummary
+from edge_agent.worker_metrics import MetricsPorts, WorkerMetrics
+from edge_agent.worker_models import WorkerModels
 
 SAMPLE = np.zeros((4, 2), np.float32)
 LABELS = ("up", "down")
@@ -255,3 +258,32 @@ def test_feedback_needs_a_known_sample_and_label(load: Load) -> None:
     assert path.feedback("s", "up")
     assert not path.feedback("s", "down")
     assert len(records) == 1
+
+
+def test_the_rows_of_one_request_have_one_release(load: Load) -> None:
+    """A swap between two rows changes the release of neither."""
+    path = _path([], FixedClock())
+    first, second = load(Scripted(1)), load(Scripted(2))
+
+    def swap() -> None:
+        path.swap(Ladder(active=second, previous=first))
+
+    path.swap(Ladder(active=load(Scripted(1, swap))))
+    ports = MetricsPorts(
+        outbox=dict,
+        dropped=int,
+        rss_bytes=int,
+        uptime_s=float,
+        shadow=lambda: ShadowSummary(release=0),
+    )
+    models = WorkerModels(path, WorkerMetrics(path, ports))
+    rows = SentTensor(
+        name="x", datatype="FP32", shape=(2, 4, 2), data=[0.0] * 16, binary=False
+    )
+    (model,) = models.served()
+
+    answer = models.infer(model, 0, InferRequest(id="s", inputs=(rows,)))
+
+    assert answer.version == "1"
+    assert [entry.release for entry in path.recent(0, 10)] == [1, 1]
+    assert path.infer("next", SAMPLE).release == 2
