@@ -1,10 +1,12 @@
 """A release in shadow in the real worker: real pairs, which no request notices."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edge_agent.pipeline.shadow import NICENESS
 from tests.fakes.worker_device import Device, samples, wait_for
 
 
@@ -21,6 +23,14 @@ def serve(device: Device, count: int) -> None:
     for n, sample in enumerate(samples(count)):
         made = device.client.infer(f"s{n}", sample)
         assert (made.release, made.served_by) == (1, "active")
+
+
+def _niceness(device: Device) -> list[int]:
+    """Return how much each thread of the worker stands back."""
+    assert device.process is not None
+    tasks = Path(f"/proc/{device.process.pid}/task").iterdir()
+    stats = [(task / "stat").read_text() for task in tasks]
+    return [int(stat.rpartition(")")[2].split()[16]) for stat in stats]
 
 
 def pairs(device: Device) -> int:
@@ -47,6 +57,9 @@ def test_pairs_are_made_beside_live_requests(device: Device) -> None:
     assert summary.latency_ratio > 0
     stats = device.client.stats()
     assert (stats.release, stats.predictions) == (1, 20)
+    *others, shadow = sorted(_niceness(device))
+    assert shadow == max(NICENESS, os.nice(0))
+    assert set(others) == {os.nice(0)}
 
 
 def test_shadow_is_dropped_first(device: Device) -> None:
