@@ -4,6 +4,11 @@ import resource
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is decided by what else the machine does.
+settings.register_profile("shoal", deadline=None)
+settings.load_profile("shoal")
 
 _LIMITS = tuple(
     getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")
