@@ -100,11 +100,13 @@ def test_another_part_than_was_asked_for_starts_anew(
             """Say nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        with pytest.raises(UpdateError, match="AGENT-UPDATE-024") as error:
-            fetch_artifact(url, FILE, store, Ways(interrupted=never))
-        server.shutdown()
+        try:
+            with pytest.raises(UpdateError, match="AGENT-UPDATE-024") as error:
+                fetch_artifact(url, FILE, store, Ways(interrupted=never))
+        finally:
+            server.shutdown()
     assert error.value.retryable
     assert store.part_path(FILE.sha256).stat().st_size == 0
 

@@ -12,6 +12,7 @@ from edge_agent.wire.control import Presence, TufBundle
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.topics import Address, Leaf
 from hub.config import Home
+from hub.devices.resign import resign
 from hub.home import create_home
 from hub.releases.ceremony import Ceremony, NewKeys
 from hub.service import Services, open_services
@@ -130,6 +131,8 @@ def test_a_command_that_has_expired_is_not_signed_again(services: Services) -> N
     services.clock.at += 30 * 86_400
     Ceremony(services.home, services.clock).rotate("online", NewKeys())
 
+    with services.engine.begin() as conn:
+        assert resign(conn, services.tuf, services.clock.wall()) == 0
     assert not [topic for topic, _ in flush(services, broker) if topic.endswith("cmd")]
 
 
