@@ -1,9 +1,15 @@
-"""``python -m edge_agent``."""
+"""``python -m edge_agent`` and the program ``edge-agent``, quick to begin."""
 
 from edge_agent.base.program import begin_quietly
 
-if __name__ == "__main__":
-    begin_quietly()
-    from edge_agent.cli import main
 
+def main() -> None:
+    """Run the command line; an interrupt ends it quietly from here on."""
+    begin_quietly()
+    from edge_agent.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
     main()

@@ -1,9 +1,15 @@
-"""``python -m trainer``: the same as the console script ``trainer``."""
+"""``python -m trainer`` and the program ``trainer``, quick to begin."""
 
 from edge_agent.base.program import begin_quietly
 
-if __name__ == "__main__":
-    begin_quietly()
-    from trainer.cli import main
 
+def main() -> None:
+    """Run the command line; an interrupt ends it quietly from here on."""
+    begin_quietly()
+    from trainer.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
     main()

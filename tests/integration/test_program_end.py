@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 INTERRUPTED = """
-import os, runpy, signal, sys
+import importlib, os, runpy, signal, sys
 
 class AtImport:
     def find_spec(self, name, path=None, target=None):
@@ -15,8 +17,13 @@ class AtImport:
 
 when, program = sys.argv.pop(1), sys.argv.pop(1)
 sys.meta_path.insert(0, AtImport())
-runpy.run_module(program, run_name="__main__", alter_sys=True)
+module, _, function = program.partition(":")
+if function:
+    getattr(importlib.import_module(module), function)()
+else:
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
 """
+SCRIPTS = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]["scripts"]
 
 
 def _interrupt(when: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -29,7 +36,7 @@ def _interrupt(when: str, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("program", ["edge_agent", "hub", "trainer"])
+@pytest.mark.parametrize("program", ["edge_agent", "hub", "trainer", *SCRIPTS.values()])
 def test_an_interrupt_while_the_program_loads_is_quiet(program: str) -> None:
     """It ends by the signal, as any program does that handles none."""
     done = _interrupt("click", program, "--help")
