@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.runtime.trial import must_be_tried
 from edge_agent.update import selftest
 from tests.fakes.model_base import Base, read_base
 from tests.mutants.__main__ import BASES, DATA
 from tests.mutants.agent import Counts
 from tests.mutants.device import MutantDevice
-from tests.mutants.mutate import KINDS, STRUCTURAL, pack, unpack
+from tests.mutants.mutate import KINDS, STRUCTURAL, unpack
 from tests.mutants.plan import CRASHED, Finding, Mutant, draw
 from tests.mutants.report import Outcome, as_document, table
 from tests.mutants.run import Plan, choose, try_on_agent, try_on_devices
@@ -21,8 +20,8 @@ from tests.mutants.trial import Nursery
 
 MUTANTS = int(os.environ.get("SHOAL_MUTANTS", "60"))
 AGENTS = 4
-LOOPS = np.float32(100.0)
-"""Above it `spiteful.tflite` loops."""
+LOOPS, TRAPS = np.float32(100.0), np.float32(-100.0)
+"""Above the one `spiteful.tflite` loops, below the other it traps."""
 
 
 @pytest.fixture(scope="module")
@@ -68,21 +67,12 @@ def test_a_worker_that_dies_is_counted_and_replaced(
     assert "| all | 2 | 2 |" in table([found])
 
 
-def fatal(bases: list[Base], kind: str) -> Mutant:
-    """Return a mutant that kills who runs it.
-
-    A quantized tensor without a scale does; on the older runtime, a file cut short.
-    """
-    base = next(one for one in bases if one.name == "tiny-int8")
-    data = base.data[:1000] if must_be_tried() else _without_a_scale(base.data)
+def fatal(kind: str) -> Mutant:
+    """Return a mutant that kills whoever runs it: every sample makes it trap."""
+    base = read_base(DATA / "spiteful.tflite")
+    assert base.data.count(TRAPS.tobytes()) == 1
+    data = base.data.replace(TRAPS.tobytes(), np.float32(1e9).tobytes())
     return Mutant(seed=0, number=0, kind=kind, base=base, data=data)
-
-
-def _without_a_scale(data: bytes) -> bytes:
-    model = unpack(data)
-    (tensor,) = (t for t in model.subgraphs[0].tensors if t.name == b"Max")
-    tensor.quantization.scale = []
-    return pack(model)
 
 
 def test_a_self_test_that_crashes_is_a_verdict(
@@ -91,8 +81,8 @@ def test_a_self_test_that_crashes_is_a_verdict(
     """Only the process that tries it dies, and a death in a forked one counts twice."""
     device = MutantDevice(tmp_path / "device", bases[0])
     try:
-        found = device.take(fatal(bases, "quantization"))
-        blind = device.take(fatal(bases, "flip 1"))
+        found = device.take(fatal("quantization"))
+        blind = device.take(fatal("flip 1"))
     finally:
         device.close()
     assert (found.code, found.fate, found.forked) == (CRASHED, "crashed", "")
