@@ -8,12 +8,13 @@ allows it; TLS checks the broker's name and shows our certificate. Reconnecting 
 with full jitter (:mod:`edge_agent.link.retries`).
 """
 
+import contextlib
 import logging
 import queue
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -60,8 +61,9 @@ log = logging.getLogger(__name__)
 class _Flight:
     """One connection's answer and messages; each count has one writing thread.
 
-    ``topics`` holds topic and size of what is in flight, ``early`` what the broker
-    answered before it was entered there. Their lock is never held while paho is called.
+    ``topics`` holds topic and size of what is in flight, ``offered`` of what paho is
+    given at this moment, and ``early`` what the broker answered before it was entered.
+    Their lock is never held while paho is called.
     """
 
     answer: Answer = Answer.NONE
@@ -70,12 +72,30 @@ class _Flight:
     done: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     topics: dict[int, tuple[str, int]] = field(default_factory=dict)
+    offered: list[tuple[str, int]] = field(default_factory=list)
     early: dict[int, ReasonCode] = field(default_factory=dict)
 
     def is_full(self) -> bool:
         """Whether no more may be in flight; one place is kept for the goodbye."""
         window = min(WINDOW, max(1, self.limits.receive_maximum - 1))
         return self.sent - self.done >= window
+
+    @contextlib.contextmanager
+    def offering(self, topic: str, size: int) -> Iterator[None]:
+        """Note what is given to paho: the answer may come before its number."""
+        with self.lock:
+            self.offered.append((topic, size))
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.offered.remove((topic, size))
+
+    def largest(self) -> tuple[str, int] | None:
+        """Return topic and size of the largest message that is on its way."""
+        with self.lock:
+            on_the_way = (*self.topics.values(), *self.offered)
+        return max(on_the_way, key=itemgetter(1), default=None)
 
     def enter(self, mid: int, topic: str, size: int) -> ReasonCode | None:
         """Note what was sent; return why it was refused already, if it was."""
@@ -193,11 +213,12 @@ class MqttLink:
         flight = self._flight
         if not self.connected or flight.is_full() or not self.fits(topic, payload):
             return False
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
-        if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
-            return False
-        flight.sent += 1
-        refused = flight.enter(info.mid, topic, len(payload))
+        with flight.offering(topic, len(payload)):
+            info = self._client.publish(topic, payload, qos=1, retain=retain)
+            if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+                return False
+            flight.sent += 1
+            refused = flight.enter(info.mid, topic, len(payload))
         if refused is not None:
             self._say_refused(topic, len(payload), refused)
         return True
@@ -315,8 +336,7 @@ class MqttLink:
         ``message_size_limit``) in a PUBACK, where the standard has no such reason and
         paho takes it for a protocol error.
         """
-        with self._flight.lock:
-            largest = max(self._flight.topics.values(), key=itemgetter(1), default=None)
+        largest = self._flight.largest()
         if largest is not None and largest[1] >= SUSPECT_BYTES:
             topic, size = largest
             name = str(reason)
