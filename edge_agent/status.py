@@ -13,13 +13,13 @@ from edge_agent.errors import AgentError, WorkerError
 from edge_agent.heartbeat import SOCKET_FILE, WorkerPort
 from edge_agent.link.meter import BULK_WAITS, RATE_WAITS
 from edge_agent.link.session import LEVELS, LINK_LEVEL, LINK_STATE
+from edge_agent.obstacle_note import read_obstacle
 from edge_agent.pipeline.shedding import Readings, tell_readings
 from edge_agent.serve.protocol import FlowStatus, SheddingReply
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.lock import is_locked
 from edge_agent.store.outbox import LaneStats, Outbox, Produced
 from edge_agent.store.slots import SlotStore
-from edge_agent.waiting import read_obstacle
 from edge_agent.wire.control import LEFT_OUT, Obstacle
 
 

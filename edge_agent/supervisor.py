@@ -42,6 +42,7 @@ from edge_agent.link.mqtt import MqttLink
 from edge_agent.link.session import Delivery, LinkSession, SessionPorts
 from edge_agent.link.twin import CommandReceived, Desired, Twin
 from edge_agent.notify import ServiceManager
+from edge_agent.obstacle_note import ObstacleNote
 from edge_agent.opening import open_database, read_root
 from edge_agent.openssl import read_certificate
 from edge_agent.renewal import Renewal, RenewalPorts
@@ -61,7 +62,6 @@ from edge_agent.update.service import (
     UpdateService,
     UpdateSettings,
 )
-from edge_agent.waiting import ObstacleNote
 from edge_agent.watchdog import Watchdog, death_event
 from edge_agent.wire.control import Reported, TufVersions
 from edge_agent.wire.records import AnyRecord, EventRecord

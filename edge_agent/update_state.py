@@ -12,6 +12,7 @@ import msgspec
 
 from edge_agent.base.clock import SystemClock
 from edge_agent.config import AgentConfig
+from edge_agent.obstacle_note import read_obstacle
 from edge_agent.status import database_path
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.lock import is_locked
@@ -20,7 +21,6 @@ from edge_agent.update.hub_word import ONLINE_KEYS, TIME_FLOOR
 from edge_agent.update.inbox import INBOX
 from edge_agent.update.penalty import penalty_until
 from edge_agent.update.trusted_time import TrustedTime, is_synchronised
-from edge_agent.waiting import read_obstacle
 from edge_agent.wire.control import Obstacle
 
 TUF = "tuf"

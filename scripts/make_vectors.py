@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from edge_agent.wire import batch
 from edge_agent.wire.batch import BatchHeader
@@ -70,6 +71,7 @@ from edge_agent.wire.version import PROTOCOL_VERSION
 
 FOLDER = Path(__file__).parents[1] / "tests" / "contract" / "vectors"
 BOOT, DIGEST, AT = "0123456789abcdef", "ab" * 32, 1_790_000_000.5
+REPORTED = Reported(device="watch-01", boot=BOOT, version=4, at=AT, release=1)
 PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
 
 OPTIONAL = (
@@ -146,35 +148,16 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
         artifacts_url="http://127.0.0.1:8770",
         probation=ProbationPolicy(min_predictions=50),
     ),
-    Reported(
-        device="watch-01", boot=BOOT, version=4, at=AT, release=1, penalty_until=AT + 60
-    ),
-    Reported(device="watch-01", boot=BOOT, version=4, at=AT, release=1, pinned=True),
-    Reported(
-        device="watch-01",
-        boot=BOOT,
-        version=4,
-        at=AT,
-        release=1,
+    replace(REPORTED, penalty_until=AT + 60),
+    replace(REPORTED, pinned=True),
+    replace(
+        REPORTED,
         obstacle=Obstacle(code="AGENT-UPDATE-011", text="metadata has expired"),
     ),
-    Reported(
-        device="watch-01", boot=BOOT, version=4, at=AT, release=1, clock_untrusted=True
-    ),
-    Reported(
-        device="watch-01",
-        boot=BOOT,
-        version=4,
-        at=AT,
-        release=1,
-        shedding="bulk",
-    ),
-    Reported(
-        device="watch-01",
-        boot=BOOT,
-        version=4,
-        at=AT,
-        release=1,
+    replace(REPORTED, clock_untrusted=True),
+    replace(REPORTED, shedding="bulk"),
+    replace(
+        REPORTED,
         api=["unix:///var/lib/shoal/state/agent.sock", "http://127.0.0.1:8080"],
     ),
     Assignment(

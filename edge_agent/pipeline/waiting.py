@@ -6,6 +6,7 @@ place of the oldest background one, and is refused only where all others are liv
 Requests come from any thread, one thread takes them.
 """
 
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -125,13 +126,10 @@ class Waiting:
         """Wake the taker."""
         self._tokens.put(None)
 
-    def wait(self, timeout_s: float | None) -> bool:
-        """Wait until something may have come; false if nothing did for so long."""
-        try:
+    def wait(self, timeout_s: float | None) -> None:
+        """Wait until something may have come, or for so long."""
+        with contextlib.suppress(queue.Empty):
             self._tokens.get(timeout=timeout_s)
-        except queue.Empty:
-            return False
-        return True
 
     def _make_room(self, urgency: Urgency) -> None:
         """Refuse a request, or shed one, where the queue is full; the gate is held."""

@@ -72,6 +72,23 @@ def split_row(sample: Values, contract: InputContract) -> Values:
     }
 
 
+def count_samples(rows: Mapping[str, int], names: Sequence[str]) -> int:
+    """Return how many samples arrays by name hold, given how many rows each has.
+
+    Raises:
+        ValueError: An input has no array, or their lengths differ.
+    """
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise ValueError(
+            f"there is no array {missing[0]!r}; the model takes {', '.join(names)}"
+        )
+    lengths = {name: rows[name] for name in names}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the arrays have different numbers of samples: {lengths}")
+    return lengths[names[0]]
+
+
 def number_type(contract: InputContract) -> np.dtype[Any]:
     """Return the floats in which numbers written as text are read without loss."""
     inputs = contract.inputs if isinstance(contract, Joined) else (contract,)

@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +24,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from tests.integration.test_agent_tuf_command import Client, Server
+from tests.fakes.tuf_command import Client, Server, running_server
 
 LATER = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
 EARLY, LATE = "a/early.bin", "b/late.bin"
@@ -113,14 +112,8 @@ class Repository:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """Run a web server."""
-    (tmp_path / "web").mkdir()
-    made = Server(tmp_path / "web")
-    thread = threading.Thread(target=made.server.serve_forever)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with running_server(tmp_path / "web") as made:
+        yield made
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.serve.files.npz_file import count_rows, read_array
 from edge_agent.serve.files.progress import OnRead, ignore
+from edge_agent.serve.joined import count_samples
 
 
 def read_named(
@@ -23,16 +24,7 @@ def read_named(
         ValueError: It is no npz file with an array for each input.
         OSError: It cannot be read.
     """
-    found = count_rows(path)
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise ValueError(
-            f"there is no array {missing[0]!r}; the model takes {', '.join(names)}"
-        )
-    counts = {name: found[name] for name in names}
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"the arrays have different numbers of samples: {counts}")
-    total = counts[names[0]]
+    total = count_samples(count_rows(path), names)
     columns = [_rows(path, name) for name in names]
     for place, row in enumerate(zip(*columns, strict=True), 1):
         yield dict(zip(names, row, strict=True))

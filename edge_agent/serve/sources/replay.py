@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config_flows import ReplaySource, kind_of, name_of
-from edge_agent.serve.joined import Joined, Values
+from edge_agent.serve.joined import Joined, Values, count_samples
 from edge_agent.serve.sources.pace import Pace
 from edge_agent.serve.sources.port import Intake, SourcePorts
 from edge_agent.serve.windowing import WHOLE, Override, Windowing, windowing_of
@@ -82,18 +82,10 @@ def _lengths(recordings: Recordings, contract: InputContract) -> dict[str, int]:
     Raises:
         ValueError: There is not an array for each input, of equal lengths.
     """
+    lengths = {name: len(array) for name, array in recordings.items()}
     if not isinstance(contract, Joined):
-        return {name: len(array) for name, array in recordings.items()}
-    missing = [name for name in contract.names if name not in recordings]
-    if missing:
-        raise ValueError(
-            f"there is no array {missing[0]!r};"
-            f" the model takes {', '.join(contract.names)}"
-        )
-    lengths = {name: len(recordings[name]) for name in contract.names}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"the arrays have different numbers of samples: {lengths}")
-    return {TOGETHER: min(lengths.values())}
+        return lengths
+    return {TOGETHER: count_samples(lengths, contract.names)}
 
 
 class Replay:
