@@ -87,3 +87,12 @@ def test_typed_values_come_as_they_are_or_are_refused(
         assert datatype in refused
     else:
         assert [repr(one) for one in found.tolist()] == [repr(one) for one in values]
+
+
+def test_the_largest_numbers_stay_exact_beside_small_ones() -> None:
+    """What NumPy would take for floats by itself: 64 bits without a sign."""
+    values = [0, 2**63 + 1, 2**64 - 1]
+    message = MESSAGES["ModelInferRequest"](model_name="m")
+    tensor = message.inputs.add(name="x", datatype="UINT64", shape=[3])
+    tensor.contents.uint64_contents.extend(values)
+    assert read_message(message).inputs[0].array().tolist() == values

@@ -44,6 +44,8 @@ _FIELDS = {
     "FP64": "fp64_contents",
 }
 """The typed field of each datatype; FP16 has none, it comes as bytes."""
+_WIDEST = {"i": np.int64, "u": np.uint64}
+"""What holds any number of the fields of a kind."""
 
 
 def read_message(message: Any) -> InferRequest:  # noqa: ANN401 - protobuf's
@@ -131,7 +133,8 @@ def _typed(tensor: Any) -> bytes:  # noqa: ANN401
         raise bad_request(
             f"input {tensor.name!r}: {tensor.datatype} goes into raw_input_contents"
         )
-    values = np.array(getattr(tensor.contents, field))
+    # NumPy would take uint64 among small numbers for floats, which cannot hold it.
+    values = np.array(getattr(tensor.contents, field), _WIDEST.get(dtype.kind))
     if dtype.kind in "iu" and values.size:
         limits = np.iinfo(dtype)
         if values.min() < limits.min or values.max() > limits.max:
