@@ -69,11 +69,6 @@ class Connections:
         """Whether the present request is the last of its connection."""
         return self._stopping.is_set()
 
-    @property
-    def count(self) -> int:
-        """How many connections are open."""
-        return len(self._open)
-
     def run(self) -> None:
         """Accept connections until :meth:`stop`."""
         while not self._stopping.is_set():

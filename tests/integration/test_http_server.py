@@ -21,7 +21,8 @@ from edge_agent.serve.oip.http_server import HttpPorts, HttpRules, HttpServer
 from edge_agent.serve.oip.routes import Routes
 from tests.fakes.served_models import NAME, SumModels
 
-LIMIT = 3
+LIMIT = 16
+"""Of connections; many, because a server takes a moment to forget one that ended."""
 BODY_BYTES = 1 << 20
 ROW = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 INFER = f"/v2/models/{NAME}/infer"
