@@ -21,6 +21,7 @@ from edge_agent.wire.control import (
     CollectSamples,
     Command,
     Obstacle,
+    PairedPolicy,
     Presence,
     ProbationPolicy,
     Reported,
@@ -48,29 +49,15 @@ from edge_agent.wire.manifest import (
     Release,
     TensorContract,
 )
-from edge_agent.wire.profile import (
-    Channel,
-    ChannelMoments,
-    ProfileData,
-    ReferenceProfile,
-    Source,
-)
-from edge_agent.wire.records import (
-    LANE_OF,
-    AnyRecord,
-    EventRecord,
-    FeedbackRecord,
-    HealthRecord,
-    ProfileRecord,
-    SampleRecord,
-    ShadowSummary,
-    UpdateRecord,
-)
+from edge_agent.wire.profile import Channel, ProfileData, ReferenceProfile, Source
+from edge_agent.wire.records import LANE_OF
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.version import PROTOCOL_VERSION
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from scripts.vector_records import AT, BOOT, DIGEST, RECORDS
+
 FOLDER = Path(__file__).parents[1] / "tests" / "contract" / "vectors"
-BOOT, DIGEST, AT = "0123456789abcdef", "ab" * 32, 1_790_000_000.5
 REPORTED = Reported(device="watch-01", boot=BOOT, version=4, at=AT, release=1)
 PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
 
@@ -87,6 +74,9 @@ OPTIONAL = (
     "weights",
     "extra_inputs",
     "flat_rows",
+    "paired",
+    "evidence",
+    "other",
 )
 """Fields that came later; messages with and without them have vectors."""
 
@@ -171,6 +161,16 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
         shadow=ShadowPolicy(sample_ratio=0.25),
         forced=True,
     ),
+    Assignment(
+        device="watch-01",
+        seq=7,
+        release=4,
+        target="models/watch/4/release.json",
+        rollout="r-4",
+        issued_at=AT,
+        artifacts_url="http://127.0.0.1:8770",
+        paired=PairedPolicy(latency_ratio_max=3.0),
+    ),
     Command(
         device="watch-01",
         id=7,
@@ -232,88 +232,6 @@ MESSAGES: tuple[msgspec.Struct, ...] = (
             Channel(name="class", source=Source.CLASS, categories=["a", "b"]),
         ],
         data=ProfileData(rows=3, counts=[[0, 3, 0], [1, 2]]),
-    ),
-)
-
-RECORDS: tuple[AnyRecord, ...] = (
-    ProfileRecord(
-        at=AT,
-        release=2,
-        reference=DIGEST,
-        window_start_at=AT - 10,
-        window_end_at=AT,
-        profile=ProfileData(
-            rows=3,
-            counts=[[1, 2], [0, 3, 0]],
-            moments=[ChannelMoments(n=3, mean=0.5, m2=0.25, low=0.0, high=1.0)],
-            latency={"120": 3},
-            rejected={"not_finite": 1},
-        ),
-    ),
-    HealthRecord(at=AT, uptime_s=12.5, release=2, sha256=DIGEST, predictions=3),
-    HealthRecord(at=AT, uptime_s=12.5, release=2, source_dropped=4, sink_lost=1),
-    HealthRecord(
-        at=AT,
-        uptime_s=12.5,
-        release=2,
-        shedding="shadow",
-        left_out={"shadow": 7},
-        celsius=81.5,
-        throttled_ratio=0.25,
-    ),
-    FeedbackRecord(
-        at=AT,
-        sample_id="p07-right-e3-first@120#0",
-        release=2,
-        predicted="pendulum",
-        label="abduction",
-        correct=False,
-        confidence=0.75,
-        predicted_at=AT - 8,
-    ),
-    UpdateRecord(
-        at=AT,
-        assignment_seq=5,
-        rollout="r-2",
-        release=2,
-        phase="COMMIT",
-        outcome="committed",
-    ),
-    UpdateRecord(
-        at=AT,
-        assignment_seq=6,
-        rollout="r-3",
-        release=3,
-        phase="IDLE",
-        outcome="failed",
-        code="AGENT-UPDATE-071",
-        detail="60.0% of 50 samples get another class, limit 50.0%",
-        shadow=ShadowSummary(
-            release=3,
-            n=50,
-            dropped=2,
-            disagreement_ratio=0.625,
-            confidence_shift=-0.25,
-            latency_ratio=1.5,
-            rss_bytes=1 << 20,
-        ),
-    ),
-    EventRecord(
-        at=AT,
-        code="AGENT-WORKER-002",
-        severity="warning",
-        text="the worker was restarted",
-        facts={"exit": "-9"},
-    ),
-    SampleRecord(
-        at=AT,
-        sample_id="p07-left-e3-first@120#0",
-        release=2,
-        consent="demo-study",
-        label="abduction",
-        predicted="pendulum",
-        shape=[1, 2],
-        data=bytes(8),
     ),
 )
 

@@ -145,12 +145,35 @@ class ShadowPolicy(Message, frozen=True, kw_only=True):
     latency_ratio_max: Annotated[float, Meta(ge=1, le=1000)] = 10.0
 
 
+class PairedPolicy(Message, frozen=True, kw_only=True):
+    """Limits of the paired test, in which two releases answer the same samples.
+
+    A candidate fails if it fails on more than ``failures_max`` of 256 samples beyond
+    those that the incumbent fails on (in proportion where there are fewer), if its
+    answers explain less than ``association_min`` of the incumbent's entropy, if its
+    mean confidence is more than ``confidence_drop_max`` below the incumbent's beyond
+    what the release publishes, or if it takes more than ``latency_ratio_max`` times as
+    long, as the median over samples. Below ``min_samples``, or where the incumbent's
+    answers vary by less than ``entropy_min`` nats, the test is inconclusive, and so it
+    is if it has not ended by ``deadline_s`` through no fault of the candidate.
+    """
+
+    failures_max: Count = 5
+    association_min: Ratio = 0.10
+    entropy_min: Annotated[float, Meta(ge=0, le=64)] = 0.35
+    confidence_drop_max: Ratio = 0.15
+    latency_ratio_max: Annotated[float, Meta(ge=1, le=1000)] = 2.0
+    min_samples: Count = 64
+    deadline_s: Seconds = 60.0
+
+
 class Assignment(Message, frozen=True, kw_only=True):
     """What one device shall run. The newest ``seq`` wins; older ones are ignored.
 
     ``release`` must also be authentic by TUF, as target ``target``.
-    ``artifacts_url`` is where artifacts are fetched by sha256. With ``shadow`` the
-    release first runs beside the active one; ``forced`` overrides that the release
+    ``artifacts_url`` is where artifacts are fetched by sha256. With ``paired`` the
+    release and the active one first answer the device's own samples; with ``shadow``
+    the release then runs beside the active one; ``forced`` overrides that the release
     failed here before, or that too much failed here lately.
     """
 
@@ -164,6 +187,7 @@ class Assignment(Message, frozen=True, kw_only=True):
     probation: ProbationPolicy = ProbationPolicy()
     shadow: ShadowPolicy | UnsetType = UNSET
     forced: bool | UnsetType = UNSET
+    paired: PairedPolicy | UnsetType = UNSET
 
 
 class CollectSamples(Message, frozen=True, kw_only=True, tag="collect"):

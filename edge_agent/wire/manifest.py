@@ -30,6 +30,9 @@ BUNDLE_FILE = "bundle.json"
 RELEASE_FILE = "release.json"
 MAX_ARTIFACT_BYTES = 256 << 20
 MAX_LABELS = 4096
+CONFIDENCE_DROP = "confidence_drop"
+"""The figure of a bundle that tells by how much its mean confidence on held-out data is
+below the incumbent's."""
 
 FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 NumberType = Annotated[str, Meta(pattern=r"^(float(16|32|64)|u?int(8|16|32|64)|bool)$")]
@@ -182,6 +185,11 @@ class Bundle(Message, frozen=True, kw_only=True):
         if isinstance(self.answer, UnsetType):
             return AnswerKind.PROBABILITIES
         return self.answer
+
+    @property
+    def published_confidence_drop(self) -> float:
+        """How much less confident it says to be than its incumbent, 0 to 1."""
+        return min(max(self.metrics.get(CONFIDENCE_DROP, 0.0), 0.0), 1.0)
 
     @property
     def device_files(self) -> tuple[FileRef, ...]:

@@ -85,8 +85,20 @@ class HealthRecord(Record, frozen=True, tag="health"):
     """Share of its latest scheduling periods in which its quota was used up."""
 
 
+class PairedAnswer(Message, frozen=True, kw_only=True):
+    """What another release answered to the same sample, in shadow."""
+
+    release: ReleaseNumber
+    predicted: Short
+    correct: bool
+
+
 class FeedbackRecord(Record, frozen=True, tag="feedback"):
-    """A true label that arrived late for one prediction of this device."""
+    """A true label that arrived late for one prediction of this device.
+
+    ``other`` is there where a second release answered the same sample: such pairs
+    compare releases on the same samples.
+    """
 
     sample_id: SampleId
     release: ReleaseNumber
@@ -95,6 +107,7 @@ class FeedbackRecord(Record, frozen=True, tag="feedback"):
     correct: bool
     confidence: Ratio
     predicted_at: Instant
+    other: PairedAnswer | UnsetType = UNSET
 
 
 class ShadowSummary(Message, frozen=True, kw_only=True):
@@ -116,12 +129,42 @@ class ShadowSummary(Message, frozen=True, kw_only=True):
     rss_bytes: Count = 0
 
 
+class PairedSummary(Message, frozen=True, kw_only=True):
+    """What a paired test found: two releases answered the same ``n`` samples.
+
+    ``result`` is ``ok``, ``fail`` or ``inconclusive``, with its ``reason`` in words;
+    ``source`` is ``ring`` (the device's own kept samples, before the activation) or
+    ``live``. Failures are those of one release alone, a burst counted once.
+    ``statistic`` names what ``association`` is (0: the candidate's answers tell nothing
+    of the incumbent's, 1: everything), ``entropy`` is the incumbent's in nats.
+    """
+
+    release: ReleaseNumber
+    incumbent: ReleaseNumber
+    result: Short
+    source: Short
+    n: Count = 0
+    candidate_failures: Count = 0
+    incumbent_failures: Count = 0
+    statistic: Short = ""
+    association: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
+    entropy: Annotated[float, Meta(ge=0, le=64)] | UnsetType = UNSET
+    confidence_drop: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
+    published_drop: Ratio = 0.0
+    latency_ratio: Annotated[float, Meta(ge=0, le=1e9)] | UnsetType = UNSET
+    reason: Text = ""
+
+
 class UpdateRecord(Record, frozen=True, tag="update"):
     """One transition of the activation machine, or its end (``outcome`` set).
 
     ``outcome`` is ``""`` on the way, then one of ``committed``, ``failed`` (before
     activation), ``rolled_back`` (after activation) or ``rejected``. ``shadow`` comes
-    with the record that ends the phase of that name.
+    with the record that ends the phase of that name, and so does ``paired``. With
+    ``committed``, ``evidence`` tells what that rests on: ``conclusive``,
+    ``inconclusive`` (``detail`` says what was missing), ``untested`` (a first release,
+    which had nothing to be compared with, before live input), or ``failed`` (samples
+    that came after the commit speak against it; ``code`` says what).
     """
 
     assignment_seq: Count
@@ -132,6 +175,8 @@ class UpdateRecord(Record, frozen=True, tag="update"):
     code: Short = ""
     detail: Text = ""
     shadow: ShadowSummary | UnsetType = UNSET
+    paired: PairedSummary | UnsetType = UNSET
+    evidence: Short | UnsetType = UNSET
 
 
 class EventRecord(Record, frozen=True, tag="event"):

@@ -1,0 +1,250 @@
+"""Ok, fail or inconclusive, from the answers of two releases to the same samples. Pure.
+
+The unit of evidence is one sample of this device that the incumbent and the candidate
+both were asked. Whatever the samples are (one class only, an hour of the night, a worn
+sensor), both releases saw the same, so the mix of classes cancels. A candidate fails
+for what it does worse than the incumbent *on these samples*; where they cannot tell
+(too few, or the incumbent itself says next to nothing about them), the result is
+inconclusive, which is neither a success nor a failure.
+
+What this is blind to by nature: classes that are swapped one for the other, a lower
+accuracy on every class, another unit of a regression's answer within its order. Only
+true labels find these. Limits and their operating characteristics: OPERATIONS,
+"Paired test"; imported by the supervisor, so without NumPy.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from msgspec import UNSET, UnsetType
+
+from edge_agent.wire.control import PairedPolicy
+from edge_agent.wire.records import PairedSummary
+
+FAILURES = "AGENT-UPDATE-110"
+UNRELATED = "AGENT-UPDATE-111"
+LESS_CONFIDENT = "AGENT-UPDATE-112"
+SLOWER = "AGENT-UPDATE-113"
+CRASHED = "AGENT-UPDATE-114"
+HUNG = "AGENT-UPDATE-115"
+UNUSABLE = "AGENT-UPDATE-116"
+
+SOFT = frozenset({LESS_CONFIDENT, SLOWER})
+"""Failures that a bad moment may cause: the hub retries a device once before it counts
+them."""
+
+FAILURES_OF = 256
+"""The number of pairs that :attr:`PairedPolicy.failures_max` is stated for."""
+
+
+class Result(StrEnum):
+    """What the pairs say of the candidate."""
+
+    OK = "ok"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Source(StrEnum):
+    """Where the pairs come from."""
+
+    RING = "ring"
+    LIVE = "live"
+
+
+class Statistic(StrEnum):
+    """How much the candidate's answers still tell of the incumbent's: 1 all, 0 nothing.
+
+    ``THEIL_U``: of classes; the share of the entropy of the incumbent's class that the
+    candidate's class explains. ``RANK_CORRELATION``: of numbers, Spearman's, the best
+    of the output's elements. ``DISTANCE_CORRELATION``: of embeddings, Spearman's
+    between the pairwise distances of samples. ``SET_OVERLAP``: of detectors, the mean
+    Jaccard index of the classes found in a sample.
+    """
+
+    NONE = ""
+    THEIL_U = "theil_u"
+    RANK_CORRELATION = "rank_correlation"
+    DISTANCE_CORRELATION = "distance_correlation"
+    SET_OVERLAP = "set_overlap"
+
+
+ASSOCIATION_MIN = {
+    Statistic.RANK_CORRELATION: 0.3,
+    Statistic.DISTANCE_CORRELATION: 0.3,
+    Statistic.SET_OVERLAP: 0.1,
+}
+"""Least association of statistics other than Theil's U, whose limit is the policy's.
+
+A rank correlation of 0.3 explains about the tenth of the variance that 0.10 is of the
+entropy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedFigures:
+    """What was measured on ``n`` samples that both releases were asked.
+
+    ``candidate_failures`` are samples that only the candidate failed on,
+    ``incumbent_failures`` those that only the incumbent did, a burst counted once.
+    ``association`` is the value of ``statistic``, ``entropy`` (nats) how much the
+    incumbent's answers vary; ``None`` where there is nothing to compute it from.
+    ``confidence_drop`` is the incumbent's mean confidence minus the candidate's,
+    ``latency_ratio`` the median over samples of candidate time by incumbent time.
+    """
+
+    n: int = 0
+    candidate_failures: int = 0
+    incumbent_failures: int = 0
+    statistic: Statistic = Statistic.NONE
+    association: float | None = None
+    entropy: float | None = None
+    confidence_drop: float | None = None
+    latency_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedVerdict:
+    """The result, its reason in words with numbers, and for a failure its code."""
+
+    result: Result
+    reason: str
+    code: str = ""
+
+
+def decide_paired(
+    figures: PairedFigures, policy: PairedPolicy, *, published_drop: float = 0.0
+) -> PairedVerdict:
+    """Judge a candidate by pairs of answers.
+
+    Args:
+        figures: What was measured.
+        policy: The limits.
+        published_drop: The drop of mean confidence that the release itself publishes
+            (:attr:`edge_agent.wire.manifest.Bundle.published_confidence_drop`).
+    """
+    n = figures.n
+    if n:
+        failed = _failed(figures, policy, published_drop)
+        if failed is not None:
+            return failed
+    if n < policy.min_samples:
+        return _inconclusive(f"{n} of {policy.min_samples} samples")
+    if figures.statistic is Statistic.NONE or figures.association is None:
+        return _inconclusive(
+            f"{n} samples, but the incumbent's answers to them are all the same"
+        )
+    if figures.entropy is not None and figures.entropy < policy.entropy_min:
+        return _inconclusive(
+            f"{n} samples, but the incumbent's answers vary by {figures.entropy:.2f}"
+            f" nats only, {policy.entropy_min:g} needed"
+        )
+    return PairedVerdict(result=Result.OK, reason=_describe(figures))
+
+
+def _failed(
+    figures: PairedFigures, policy: PairedPolicy, published_drop: float
+) -> PairedVerdict | None:
+    n = figures.n
+    excess = figures.candidate_failures - figures.incumbent_failures
+    allowed = policy.failures_max * max(n, policy.min_samples) / FAILURES_OF
+    if excess > allowed:
+        return _fail(
+            FAILURES,
+            f"fails on {figures.candidate_failures} of {n} samples that the incumbent"
+            f" answers, the incumbent on {figures.incumbent_failures} that it answers;"
+            f" {allowed:.1f} more allowed",
+        )
+    if n < policy.min_samples:
+        return None
+    if _is_unrelated(figures, policy):
+        return _fail(
+            UNRELATED,
+            f"its answers to {n} samples tell next to nothing of the incumbent's:"
+            f" {figures.statistic} {figures.association:.2f}, at least"
+            f" {_association_min(figures, policy):g} needed",
+        )
+    drop = figures.confidence_drop
+    if drop is not None and drop > policy.confidence_drop_max + published_drop:
+        return _fail(
+            LESS_CONFIDENT,
+            f"mean confidence on {n} samples is {drop:.2f} below the incumbent's,"
+            f" {policy.confidence_drop_max + published_drop:.2f} allowed"
+            f" ({published_drop:.2f} of it published with the release)",
+        )
+    ratio = figures.latency_ratio
+    if ratio is not None and ratio > policy.latency_ratio_max:
+        return _fail(
+            SLOWER,
+            f"takes {ratio:.1f} times as long as the incumbent on the same {n}"
+            f" samples, {policy.latency_ratio_max:g} allowed",
+        )
+    return None
+
+
+def _is_unrelated(figures: PairedFigures, policy: PairedPolicy) -> bool:
+    if figures.association is None:
+        return False
+    if figures.entropy is not None and figures.entropy < policy.entropy_min:
+        return False
+    return figures.association < _association_min(figures, policy)
+
+
+def _association_min(figures: PairedFigures, policy: PairedPolicy) -> float:
+    return ASSOCIATION_MIN.get(figures.statistic, policy.association_min)
+
+
+def _describe(figures: PairedFigures) -> str:
+    parts = [
+        f"{figures.n} samples",
+        f"{figures.statistic} {figures.association:.2f}",
+        f"{figures.candidate_failures} failures against {figures.incumbent_failures}",
+    ]
+    if figures.confidence_drop is not None:
+        parts.append(f"confidence {-figures.confidence_drop:+.2f}")
+    if figures.latency_ratio is not None:
+        parts.append(f"latency x{figures.latency_ratio:.2f}")
+    return ", ".join(parts)
+
+
+def _inconclusive(reason: str) -> PairedVerdict:
+    return PairedVerdict(result=Result.INCONCLUSIVE, reason=reason)
+
+
+def _fail(code: str, reason: str) -> PairedVerdict:
+    return PairedVerdict(result=Result.FAIL, code=code, reason=reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """Which releases were compared, on samples of which source."""
+
+    candidate: int
+    incumbent: int
+    source: Source
+    published_drop: float = 0.0
+
+
+def summarize(
+    figures: PairedFigures, verdict: PairedVerdict, pairing: Pairing
+) -> PairedSummary:
+    """Return what a device reports of a paired test."""
+
+    def known(value: float | None) -> float | UnsetType:
+        return UNSET if value is None else value
+
+    return PairedSummary(
+        release=pairing.candidate,
+        incumbent=pairing.incumbent,
+        result=verdict.result,
+        source=pairing.source,
+        n=figures.n,
+        candidate_failures=figures.candidate_failures,
+        incumbent_failures=figures.incumbent_failures,
+        statistic=figures.statistic,
+        association=known(figures.association),
+        entropy=known(figures.entropy),
+        confidence_drop=known(figures.confidence_drop),
+        published_drop=pairing.published_drop,
+        latency_ratio=known(figures.latency_ratio),
+        reason=verdict.reason[:1024],
+    )

@@ -1,0 +1,240 @@
+"""Figures of pairs: what two releases answered to the same samples. Pure, NumPy only.
+
+A :class:`Pair` is one sample; ``measure`` turns the pairs of one device into
+:class:`~edge_agent.evidence.judge.PairedFigures`. Used by the paired test over the
+ring, by the live shadow, and by ``scripts/bench evidence``.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.evidence.judge import PairedFigures, Statistic
+
+BURST_SAMPLES = 10
+"""Failures within so many consecutive samples of a stream count once: what makes a
+model fail (a spike, a glare) lasts longer than a sample."""
+EMBEDDING_ELEMENTS = 16
+"""From so many numbers on, an answer is an embedding: its axes mean nothing alone."""
+MAX_DISTANCES = 64
+"""Embeddings compared pairwise: 2,016 distances."""
+DETECTED = 0.5
+"""From this score on a detector has found something."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one release answered to one sample.
+
+    ``index`` is the class (-1: the model tells none), ``values`` its numbers where it
+    tells no class, shape ``(elements,)``; ``found`` the classes that a detector found.
+    """
+
+    index: int = -1
+    confidence: float = 0.0
+    latency_us: float = 0.0
+    values: Floats | None = None
+    found: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One sample; ``None`` is a release that failed on it.
+
+    ``number`` is the sample's place in its ``stream``: bursts of failures are found by
+    it.
+    """
+
+    number: int
+    incumbent: Answer | None
+    candidate: Answer | None
+    stream: int = 0
+
+
+@dataclass(slots=True)
+class _Both:
+    """Samples that both releases answered."""
+
+    incumbent: list[Answer] = field(default_factory=list)
+    candidate: list[Answer] = field(default_factory=list)
+
+
+def measure(pairs: Sequence[Pair]) -> PairedFigures:
+    """Return the figures of pairs; samples that both failed on say nothing."""
+    both = _Both()
+    for pair in pairs:
+        if pair.incumbent is not None and pair.candidate is not None:
+            both.incumbent.append(pair.incumbent)
+            both.candidate.append(pair.candidate)
+    statistic, association, entropy = associate(both.incumbent, both.candidate)
+    return PairedFigures(
+        n=sum(bool(p.incumbent or p.candidate) for p in pairs),
+        candidate_failures=count_bursts(
+            (p.stream, p.number) for p in pairs if p.incumbent and not p.candidate
+        ),
+        incumbent_failures=count_bursts(
+            (p.stream, p.number) for p in pairs if p.candidate and not p.incumbent
+        ),
+        statistic=statistic,
+        association=association,
+        entropy=entropy,
+        confidence_drop=_confidence_drop(both),
+        latency_ratio=_latency_ratio(both),
+    )
+
+
+def count_bursts(failures: Iterable[tuple[int, int]]) -> int:
+    """Count failures by (stream, number), a burst once for each ten samples it spans.
+
+    Two failures are of one burst where at most :data:`BURST_SAMPLES` samples of their
+    stream lie between them; a release that fails on every sample is many bursts.
+    """
+    count, first, last = 0, (0, 0), (-1, 0)
+    for stream, number in sorted(failures):
+        near = stream == last[0] and number - last[1] <= BURST_SAMPLES
+        if not near or number - first[1] >= BURST_SAMPLES:
+            count, first = count + 1, (stream, number)
+        last = (stream, number)
+    return count
+
+
+def associate(
+    incumbent: Sequence[Answer], candidate: Sequence[Answer]
+) -> tuple[Statistic, float | None, float | None]:
+    """Return how much the candidate's answers tell of the incumbent's.
+
+    Returns:
+        The statistic, its value, and the incumbent's entropy in nats (classes only).
+    """
+    if not incumbent:
+        return Statistic.NONE, None, None
+    if incumbent[0].found is not None:
+        return Statistic.SET_OVERLAP, set_overlap(incumbent, candidate), None
+    if incumbent[0].values is not None:
+        return (*_associate_values(incumbent, candidate), None)
+    one = [answer.index for answer in incumbent]
+    other = [answer.index for answer in candidate]
+    return Statistic.THEIL_U, theil_u(one, other), entropy_of(one)
+
+
+def entropy_of(classes: Sequence[int]) -> float:
+    """Return the entropy of observed classes in nats (plug-in estimate)."""
+    n = len(classes)
+    return -sum(c / n * math.log(c / n) for c in Counter(classes).values())
+
+
+def theil_u(incumbent: Sequence[int], candidate: Sequence[int]) -> float | None:
+    """Return Theil's uncertainty coefficient of the incumbent given the candidate.
+
+    The mutual information of both classes over the incumbent's entropy, so 1 where one
+    class follows from the other whatever they are called, 0 where the candidate's tells
+    nothing. Mutual information of ``n`` pairs is biased upwards by about
+    ``(r - 1)(c - 1) / 2n`` with ``r`` and ``c`` classes seen (Miller and Madow, 1955),
+    which is taken off. ``None`` where the incumbent only ever answers one class.
+    """
+    n = len(incumbent)
+    h = entropy_of(incumbent) if n else 0.0
+    if h <= 0:
+        return None
+    joint = Counter(zip(incumbent, candidate, strict=True))
+    rows, columns = Counter(incumbent), Counter(candidate)
+    mutual = sum(
+        count / n * math.log(count * n / (rows[a] * columns[b]))
+        for (a, b), count in joint.items()
+    )
+    mutual -= (len(rows) - 1) * (len(columns) - 1) / (2 * n)
+    return min(max(mutual / h, 0.0), 1.0)
+
+
+def rank_correlation(one: Floats, other: Floats) -> float | None:
+    """Return Spearman's rank correlation of two series of shape ``(n,)``.
+
+    ``None`` where the first does not vary; 0 where only the second does not.
+    """
+    if not np.ptp(one) > 0:
+        return None
+    if not np.ptp(other) > 0:
+        return 0.0
+    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
+
+
+def distance_correlation(one: Floats, other: Floats) -> float | None:
+    """Return Spearman's correlation of pairwise distances, each ``(n, elements)``.
+
+    Turning or scaling an embedding changes nothing (Kriegeskorte et al., 2008:
+    representational similarity).
+    """
+    places = np.linspace(0, len(one) - 1, min(len(one), MAX_DISTANCES)).astype(int)
+    if len(places) < 3:  # noqa: PLR2004 - of one distance nothing is told
+        return None
+    return rank_correlation(_distances(one[places]), _distances(other[places]))
+
+
+def set_overlap(
+    incumbent: Sequence[Answer], candidate: Sequence[Answer]
+) -> float | None:
+    """Return the mean Jaccard index of the classes found, where either found any."""
+    shares = []
+    for one, other in zip(incumbent, candidate, strict=True):
+        a, b = one.found or frozenset(), other.found or frozenset()
+        if a or b:
+            shares.append(len(a & b) / len(a | b))
+    return float(np.mean(shares)) if shares else None
+
+
+def _associate_values(
+    incumbent: Sequence[Answer], candidate: Sequence[Answer]
+) -> tuple[Statistic, float | None]:
+    one, other = _stack(incumbent), _stack(candidate)
+    if one is None or other is None or one.shape != other.shape:
+        return Statistic.RANK_CORRELATION, None if one is None else 0.0
+    if one.shape[1] >= EMBEDDING_ELEMENTS:
+        return Statistic.DISTANCE_CORRELATION, distance_correlation(one, other)
+    found = [rank_correlation(a, b) for a, b in zip(one.T, other.T, strict=True)]
+    known = [value for value in found if value is not None]
+    return Statistic.RANK_CORRELATION, max(known) if known else None
+
+
+def _stack(answers: Sequence[Answer]) -> Floats | None:
+    """Return values as ``(n, elements)``; ``None`` where their sizes differ."""
+    values = [a.values for a in answers if a.values is not None]
+    if len({len(value) for value in values}) != 1:
+        return None
+    return np.stack(values).astype(np.float64)
+
+
+def _ranks(series: Floats) -> Floats:
+    """Return ranks, ties sharing their mean."""
+    _, place, counts = np.unique(series, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return ((ends - (counts - 1) / 2.0)[place]).astype(np.float64)
+
+
+def _distances(rows: Floats) -> Floats:
+    difference = rows[:, np.newaxis] - rows[np.newaxis]
+    distances = np.sqrt((difference**2).sum(axis=2))
+    upper: Floats = distances[np.triu_indices(len(rows), 1)]
+    return upper
+
+
+def _confidence_drop(both: _Both) -> float | None:
+    if not both.incumbent or both.incumbent[0].index < 0:
+        return None
+    one = np.mean([a.confidence for a in both.incumbent])
+    other = np.mean([a.confidence for a in both.candidate])
+    return float(one - other)
+
+
+def _latency_ratio(both: _Both) -> float | None:
+    ratios = [
+        other.latency_us / one.latency_us
+        for one, other in zip(both.incumbent, both.candidate, strict=True)
+        if one.latency_us > 0
+    ]
+    return float(np.median(ratios)) if ratios else None

@@ -1,0 +1,107 @@
+"""The paired judge: ok, fail or inconclusive, and which limit decided."""
+
+import pytest
+
+from edge_agent.evidence import judge
+from edge_agent.evidence.judge import (
+    PairedFigures,
+    Result,
+    Statistic,
+    decide_paired,
+)
+from edge_agent.wire.control import PairedPolicy
+
+POLICY = PairedPolicy()
+
+
+def figures(**changes: object) -> PairedFigures:
+    """Return the figures of a good candidate on a full ring, with changes."""
+    good: dict[str, object] = {
+        "n": 256,
+        "statistic": Statistic.THEIL_U,
+        "association": 0.7,
+        "entropy": 1.5,
+        "confidence_drop": 0.02,
+        "latency_ratio": 1.1,
+    }
+    return PairedFigures(**{**good, **changes})  # type: ignore[arg-type]
+
+
+def test_a_good_candidate_is_ok_with_its_numbers() -> None:
+    """The reason of an ok tells on how many samples and by which figures."""
+    verdict = decide_paired(figures(), POLICY)
+    assert (verdict.result, verdict.code) == (Result.OK, "")
+    assert verdict.reason == (
+        "256 samples, theil_u 0.70, 0 failures against 0, confidence -0.02,"
+        " latency x1.10"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"candidate_failures": 6}, judge.FAILURES),
+        ({"candidate_failures": 9, "incumbent_failures": 3}, judge.FAILURES),
+        ({"association": 0.09}, judge.UNRELATED),
+        ({"confidence_drop": 0.16}, judge.LESS_CONFIDENT),
+        ({"latency_ratio": 2.01}, judge.SLOWER),
+        ({"n": 64, "candidate_failures": 2}, judge.FAILURES),
+        ({"n": 8, "candidate_failures": 2}, judge.FAILURES),
+        (
+            {"statistic": Statistic.RANK_CORRELATION, "association": 0.2},
+            judge.UNRELATED,
+        ),
+    ],
+)
+def test_each_limit_has_its_code(changes: dict[str, object], code: str) -> None:
+    """What is just beyond a limit fails with that limit's code."""
+    verdict = decide_paired(figures(**changes), POLICY)
+    assert (verdict.result, verdict.code) == (Result.FAIL, code)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"candidate_failures": 5},
+        {"candidate_failures": 12, "incumbent_failures": 7},
+        {"association": 0.10},
+        {"confidence_drop": 0.15},
+        {"latency_ratio": 2.0},
+        {"n": 64, "candidate_failures": 1},
+    ],
+)
+def test_what_is_at_a_limit_is_ok(changes: dict[str, object]) -> None:
+    """A limit is the last value that is allowed."""
+    assert decide_paired(figures(**changes), POLICY).result is Result.OK
+
+
+def test_a_published_drop_of_confidence_is_allowed() -> None:
+    """A release that publishes that it is less confident is not failed for that."""
+    less = figures(confidence_drop=0.3)
+    assert decide_paired(less, POLICY).result is Result.FAIL
+    published = decide_paired(less, POLICY, published_drop=0.2)
+    assert published.result is Result.OK
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n": 0}, "0 of 64 samples"),
+        ({"n": 63}, "63 of 64 samples"),
+        ({"entropy": 0.34, "association": 0.0}, "0.34 nats"),
+        ({"association": None, "entropy": 0.0}, "all the same"),
+        ({"statistic": Statistic.NONE, "association": None}, "all the same"),
+    ],
+)
+def test_too_little_to_tell_is_inconclusive(
+    changes: dict[str, object], words: str
+) -> None:
+    """Few samples, or an incumbent that says one thing only, prove nothing."""
+    verdict = decide_paired(figures(**changes), POLICY)
+    assert verdict.result is Result.INCONCLUSIVE
+    assert words in verdict.reason
+
+
+def test_a_soft_failure_is_one_that_a_bad_moment_may_cause() -> None:
+    """Confidence and latency are soft; failures and unrelated answers are not."""
+    assert {judge.LESS_CONFIDENT, judge.SLOWER} == judge.SOFT
