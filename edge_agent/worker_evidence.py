@@ -4,9 +4,9 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from random import SystemRandom
 
 from edge_agent.base.clock import Clock
+from edge_agent.base.randomness import KernelRandom
 from edge_agent.config import EvidenceConfig
 from edge_agent.errors import RingError, WorkerError
 from edge_agent.evidence.memory import BAD_FILE, forget_files
@@ -54,7 +54,7 @@ class WorkerEvidence:
             self._problem = str(error)
             return
         # Which samples are kept shall not be known to who sends them.
-        self.recorder = Recorder(writer, SystemRandom(), clock.mono)
+        self.recorder = Recorder(writer, KernelRandom(), clock.mono)
 
     def view(self) -> EvidenceReply:
         """Return what is kept."""

@@ -15,9 +15,9 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 
 from edge_agent.base.digest import sha256_hex
+from edge_agent.base.randomness import Randomness
 from edge_agent.evidence.layout import MIN_SLOTS, STRETCH, Slot, contract_digest
 from edge_agent.evidence.reservoir import MEAN_AGE_S, Reservoir
 from edge_agent.evidence.ring_writer import RingWriter, little_bytes, pack_misfit
@@ -83,7 +83,7 @@ class Recorder:
     """Fills the ring. :meth:`count` is called under the sample path's lock."""
 
     def __init__(
-        self, writer: RingWriter, rng: Random, mono: Callable[[], float]
+        self, writer: RingWriter, rng: Randomness, mono: Callable[[], float]
     ) -> None:
         """Record nothing until :meth:`follow`."""
         self._writer = writer

@@ -9,7 +9,8 @@ stays, and the ages of what is kept are exponentially distributed with that mean
 from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from random import Random
+
+from edge_agent.base.randomness import Randomness
 
 MEAN_AGE_S = 7200.0
 
@@ -17,7 +18,7 @@ MEAN_AGE_S = 7200.0
 class Reservoir:
     """Units (a slot, or a stretch of slots) and the stream that owns each."""
 
-    def __init__(self, units: int, owners: Mapping[int, int], rng: Random) -> None:
+    def __init__(self, units: int, owners: Mapping[int, int], rng: Randomness) -> None:
         """Begin with the owners, by unit, of what is kept already."""
         self._units = units
         self._owners = dict(owners)
