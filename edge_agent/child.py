@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.base.clock import Clock
+from edge_agent.evidence.memory import EvidenceMemory
 from edge_agent.store.slots import Slots
 from edge_agent.update.states import Phase
 
@@ -62,10 +63,21 @@ class ChildHooks:
     """It died twice since it loaded this release; returns when that is dealt with."""
 
 
-def worker_command(config_path: Path, boot: str) -> list[str]:
-    """Return the command line of the worker process."""
+def worker_command(
+    config_path: Path, boot: str, evidence: EvidenceMemory | None = None
+) -> list[str]:
+    """Return the command line of the worker process.
+
+    Args:
+        config_path: The configuration.
+        boot: Id of this run of the agent.
+        evidence: Memory of the ring of own inputs; it must be passed on.
+    """
     program = [sys.executable, "-m", "edge_agent.worker"]
-    return [*program, "--config", str(config_path), "--boot", boot]
+    command = [*program, "--config", str(config_path), "--boot", boot]
+    if evidence is not None:
+        command += ["--ring", str(evidence.fd), evidence.problem]
+    return command
 
 
 def worker_environment(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -76,8 +88,22 @@ def worker_environment(inherited: Mapping[str, str] = os.environ) -> dict[str, s
 class WorkerChild:
     """Starts, watches, restarts and stops the worker process."""
 
-    def __init__(self, command: Sequence[str], clock: Clock, hooks: ChildHooks) -> None:
-        """Prepare; :meth:`run` is the body of the watching thread."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        clock: Clock,
+        hooks: ChildHooks,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """Prepare; :meth:`run` is the body of the watching thread.
+
+        Args:
+            command: The worker's command line.
+            clock: For the times between deaths.
+            hooks: Whom to tell of them.
+            pass_fds: Descriptors that every start passes on.
+        """
+        self._pass_fds = tuple(pass_fds)
         self._command = list(command)
         self._clock = clock
         self._hooks = hooks
@@ -175,6 +201,7 @@ class WorkerChild:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 process_group=0,
+                pass_fds=self._pass_fds,
             )
             self._started = self._clock.mono()
             if self._stop.is_set():

@@ -21,6 +21,7 @@ from edge_agent.cli_output import (
     read_config,
     socket_of,
 )
+from edge_agent.evidence_command import evidence
 from edge_agent.infer_command import infer
 from edge_agent.models_command import models
 from edge_agent.run_command import join, run
@@ -206,6 +207,7 @@ def doctor(config_path: Path, *, as_json: bool) -> None:
 cli.add_command(run)
 cli.add_command(join)
 cli.add_command(bench)
+cli.add_command(evidence)
 cli.add_command(infer)
 cli.add_command(models)
 cli.add_command(tuf)

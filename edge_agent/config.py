@@ -219,6 +219,18 @@ class SheddingConfig(Strict, frozen=True, kw_only=True):
             raise ValueError("shedding.cool_c: must be below shedding.hot_c")
 
 
+class EvidenceConfig(Strict, frozen=True, kw_only=True):
+    """The ring of the device's own inputs, on which two releases are compared.
+
+    ``memory``: in memory alone, gone with the agent. ``disk``: in ``evidence.ring`` of
+    the state folder, for devices that start often. ``off``: none, and paired tests
+    have nothing to say. It is never sent.
+    """
+
+    keep: Literal["memory", "disk", "off"] = "memory"
+    max_bytes: Annotated[int, Meta(ge=64 << 10, le=64 << 20)] = 1 << 20
+
+
 class AgentConfig(Strict, frozen=True, kw_only=True):
     """The whole of ``agent.toml``."""
 
@@ -236,6 +248,7 @@ class AgentConfig(Strict, frozen=True, kw_only=True):
     health: HealthConfig = HealthConfig()
     worker: WorkerConfig = WorkerConfig()
     shedding: SheddingConfig = SheddingConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
     api: ApiConfig = ApiConfig()
     factory: FactoryConfig = FactoryConfig()
     fallback: str = ""

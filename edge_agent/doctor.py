@@ -17,7 +17,9 @@ from edge_agent.base.tls import client_context
 from edge_agent.config import AgentConfig, place_tls
 from edge_agent.doctor_flows import examine_sink, examine_source
 from edge_agent.errors import EnrolError, LinkError, StoreError
+from edge_agent.evidence_text import examine_evidence
 from edge_agent.finding import Finding
+from edge_agent.heartbeat import SOCKET_FILE
 from edge_agent.link.mqtt import refuse_plaintext
 from edge_agent.openssl import read_certificate
 from edge_agent.status import last_version
@@ -55,6 +57,7 @@ def _fleet_checks(
     return [
         lambda: _root_file(folder / config.trust.root),
         lambda: _broker(config, state_dir / DB_FILE),
+        lambda: examine_evidence(config.evidence.keep, state_dir / SOCKET_FILE),
     ]
 
 

@@ -51,3 +51,7 @@ class WorkerError(AgentError):
     """The inference worker does not answer in time (``AGENT-WORKER-…``)."""
 
     exit_code = ExitCode.UNREACHABLE
+
+
+class RingError(AgentError):
+    """A ring of own inputs that cannot be used (``AGENT-EVIDENCE-…``)."""

@@ -17,7 +17,12 @@ from edge_agent.base.clock import Clock
 from edge_agent.child import WorkerChild
 from edge_agent.errors import WorkerError
 from edge_agent.serve.client import Client
-from edge_agent.serve.protocol import FiguresReply, FlowStatus, StatsReply
+from edge_agent.serve.protocol import (
+    EvidenceReply,
+    FiguresReply,
+    FlowStatus,
+    StatsReply,
+)
 from edge_agent.sketch.latency import quantile_us
 from edge_agent.store.outbox import LaneStats
 from edge_agent.store.slots import Figures
@@ -137,6 +142,14 @@ class WorkerPort:
         """
         reply = self._client(ASK_S).status()
         return reply.sources, reply.sinks
+
+    def evidence(self) -> EvidenceReply:
+        """Return what the ring of own inputs holds.
+
+        Raises:
+            WorkerError: It does not answer.
+        """
+        return self._client(ASK_S).evidence()
 
     def forget(self) -> None:
         """Take note that nothing is loaded: the worker died or is silent."""

@@ -10,12 +10,13 @@ import msgspec
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, WorkerError
+from edge_agent.evidence_text import evidence_text
 from edge_agent.heartbeat import SOCKET_FILE, WorkerPort
 from edge_agent.link.meter import BULK_WAITS, RATE_WAITS
 from edge_agent.link.session import LEVELS, LINK_LEVEL, LINK_STATE
 from edge_agent.obstacle_note import read_obstacle
 from edge_agent.pipeline.shedding import Readings, tell_readings
-from edge_agent.serve.protocol import FlowStatus, SheddingReply
+from edge_agent.serve.protocol import EvidenceReply, FlowStatus, SheddingReply
 from edge_agent.store.db import DB_FILE
 from edge_agent.store.lock import is_locked
 from edge_agent.store.outbox import LaneStats, Outbox, Produced
@@ -62,6 +63,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What updates wait for."""
     shedding: SheddingReply
     """What is left out now because of heat or the processor quota."""
+    evidence: EvidenceReply | None
+    """The ring of own inputs; none: the worker does not answer."""
     api: list[str]
     """Where the local API answers; empty: the worker does not."""
 
@@ -83,6 +86,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(f"leaves out   {self._left_out()}")
         if self.obstacle:
             lines.append(f"waits for    {self.obstacle.code}: {self.obstacle.text}")
+        if self.evidence:
+            lines.append(f"evidence     {evidence_text(self.evidence)}")
         lines += [f"api          {address}" for address in self.api]
         lines += [f"source       {_flow(one, 'answered')}" for one in self.sources]
         lines += [f"sink         {_flow(one, 'handed on')}" for one in self.sinks]
@@ -154,10 +159,12 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
     worker = WorkerPort(database.with_name(SOCKET_FILE))
     sources: list[FlowStatus] = []
     sinks: list[FlowStatus] = []
+    evidence: EvidenceReply | None = None
     if running:
         try:
             worker.figures()
             sources, sinks = worker.flows()
+            evidence = worker.evidence()
         except WorkerError:
             worker.forget()
     return Status(
@@ -184,6 +191,7 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         sinks=sinks,
         obstacle=obstacle if running else None,
         shedding=worker.newest.shedding,
+        evidence=evidence,
         api=worker.newest.api,
     )
 

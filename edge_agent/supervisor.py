@@ -30,6 +30,7 @@ from edge_agent.child import ChildHooks, Death, WorkerChild, worker_command
 from edge_agent.config import AgentConfig, BrokerConfig, place_tls
 from edge_agent.enrol import renew
 from edge_agent.errors import AgentError, StoreError, WorkerError
+from edge_agent.evidence.memory import EvidenceMemory, open_memory
 from edge_agent.heartbeat import (
     SOCKET_FILE,
     Heartbeat,
@@ -115,6 +116,7 @@ class Supervisor:
         self._slots = open_database(
             self._database, self._boot, config.outbox, self._clock
         )
+        self._evidence = self._open_evidence()
         self._worker = WorkerPort(self._state_dir / SOCKET_FILE)
         self._session = LinkSession(
             config, self._link, self._twin, self._clock, boot=self._boot
@@ -123,7 +125,12 @@ class Supervisor:
         self._renewal = self._make_renewal(path, broker)
         self._factory = factory_model(config, path.parent)
         hooks = ChildHooks(on_death=self._on_death, on_crash_loop=self._on_crash_loop)
-        self._child = WorkerChild(worker_command(path, self._boot), self._clock, hooks)
+        self._child = WorkerChild(
+            worker_command(path, self._boot, self._evidence),
+            self._clock,
+            hooks,
+            [fd for fd in (self._evidence.fd,) if fd >= 0],
+        )
         self._watchdog = Watchdog(
             self._child,
             self._worker.check,
@@ -257,6 +264,22 @@ class Supervisor:
         outbox.append([trouble.report(dropped)])
         trouble.over()
 
+    def _open_evidence(self) -> EvidenceMemory:
+        """Return the memory of the ring; without a hub nothing is ever compared."""
+        if not self._config.trust.root:
+            return EvidenceMemory(problem="this device works alone")
+        memory = open_memory(self._config.evidence, self._state_dir)
+        if memory.problem:
+            self._events.put(
+                EventRecord(
+                    at=self._clock.wall(),
+                    code=memory.code,
+                    severity="warning",
+                    text=memory.problem[:1000],
+                )
+            )
+        return memory
+
     def _make_updates(self, root: bytes, broker: BrokerConfig) -> UpdateService:
         settings = UpdateSettings(
             device=self._config.device.id,
@@ -272,6 +295,7 @@ class Supervisor:
             carry_out=self._worker.carry_out,
             on_change=self._on_change,
             blocks=self._blocks,
+            evidence=self._evidence,
         )
         return UpdateService(settings, ports, self._clock)
 

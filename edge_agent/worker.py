@@ -23,6 +23,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.base.clock import Clock, SystemClock
@@ -53,6 +54,7 @@ from edge_agent.store.outbox import LaneStats, Outbox
 from edge_agent.wire.records import AnyRecord
 from edge_agent.wire.topics import Lane
 from edge_agent.worker_api import Facts, WorkerApi, rss_bytes
+from edge_agent.worker_evidence import GivenRing, WorkerEvidence
 from edge_agent.worker_flows import Flows, Place
 from edge_agent.worker_metrics import MetricsPorts, WorkerMetrics
 from edge_agent.worker_models import WorkerModels
@@ -63,23 +65,31 @@ WORKER_STOPPED = "worker.stopped"
 THREAD_DIED = "thread.died"
 SOCKET_FILE = "agent.sock"
 JOIN_S = 4.0
-USAGE = "usage: python -m edge_agent.worker --config FILE --boot ID"
+USAGE = """\
+usage: python -m edge_agent.worker --config FILE --boot ID [--ring FD PROBLEM]"""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """What the supervisor said when it started this process."""
+
+    config_path: Path
+    boot: str
+    ring: GivenRing = GivenRing()
 
 
 class Worker:
     """One inference process."""
 
-    def __init__(
-        self, config: AgentConfig, config_path: Path, boot: str, clock: Clock
-    ) -> None:
+    def __init__(self, config: AgentConfig, started: Started, clock: Clock) -> None:
         """Load what the slot row names and bind the socket; nothing is served yet.
 
         Raises:
             AgentError: The state folder or the socket cannot be used.
         """
-        folder = config_path.resolve().parent
+        folder, boot = started.config_path.resolve().parent, started.boot
         state_dir = folder / config.device.state_dir
         self._config = config
         self._database = state_dir / DB_FILE
@@ -94,6 +104,7 @@ class Worker:
         loader = self._make_loader(folder, state_dir)
         self._shedder = self._make_shedder(clock)
         beside = self._make_beside(loader, clock)
+        evidence = WorkerEvidence(config.evidence, state_dir, started.ring, clock)
         self._path = SamplePath(
             config.profile,
             Collector(config.consent, kept.read(config.consent)),
@@ -103,6 +114,7 @@ class Worker:
                 save_collect=kept.write,
                 beside=beside,
                 answered=self._flows.answered,
+                recorder=evidence.recorder,
             ),
         )
         self._flows.open(self._path, self._spawn, self._shedder)
@@ -115,6 +127,8 @@ class Worker:
             dropped=lambda: self._writer.dropped,
             shed=self._shedder.view,
             addresses=self._addresses,
+            evidence=evidence.view,
+            forget_evidence=evidence.forget,
         )
         self._api = WorkerApi(self._path, loader, beside, facts, clock)
         self._api.reload()
@@ -252,22 +266,30 @@ def _open_engine(files: LoadedRelease) -> Engine:
     return Engine.of_bundle(files.model, release.bundle, release=release.release)
 
 
+def is_fd(text: str) -> bool:
+    """Tell whether a word is a descriptor's number, or -1 for none."""
+    return text == "-1" or text.isdecimal()
+
+
 def main(argv: list[str]) -> int:
     """Run a worker; return its exit code."""
     match argv:
         case ["--config", path, "--boot", boot]:
-            config_path = Path(path)
+            started = Started(config_path=Path(path), boot=boot)
+        case ["--config", path, "--boot", boot, "--ring", fd, problem] if is_fd(fd):
+            ring = GivenRing(fd=int(fd), problem=problem)
+            started = Started(config_path=Path(path), boot=boot, ring=ring)
         case _:
             sys.stderr.write(f"{USAGE}\n")
             return ExitCode.USAGE
     set_up_logging()
     try:
-        config = read_agent_config(config_path)
+        config = read_agent_config(started.config_path)
         go_first_when_memory_ends()
         use_backend(config.worker.backend)
         limit_memory(config.worker.memory_bytes)
         threading.stack_size(STACK_BYTES)
-        return Worker(config, config_path, boot, SystemClock()).run()
+        return Worker(config, started, SystemClock()).run()
     except ShoalError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -42,6 +42,8 @@ class Facts:
     dropped: Callable[[], int]
     shed: Callable[[], ShedView] = ShedView
     addresses: Callable[[], list[str]] = list
+    evidence: Callable[[], p.EvidenceReply] = p.EvidenceReply
+    forget_evidence: Callable[[], None] = lambda: None
 
 
 class WorkerApi:
@@ -81,12 +83,18 @@ class WorkerApi:
                 return p.RecentReply(predictions=[reply_of(e) for e in entries])
             case p.Stats():
                 return self._stats()
-            case p.Status():
-                return self._status()
-            case p.Shadow():
-                return self._shadow()
+            case p.Status() | p.Shadow():
+                is_status = isinstance(request, p.Status)
+                return self._status() if is_status else self._shadow()
+            case p.Evidence() | p.ForgetEvidence():
+                return self._evidence(request)
             case p.Reload() | p.Check() | p.Feedback() | p.Collect():
                 return self._change(request)
+
+    def _evidence(self, request: p.Evidence | p.ForgetEvidence) -> p.Reply:
+        if isinstance(request, p.ForgetEvidence):
+            self._facts.forget_evidence()
+        return self._facts.evidence()
 
     def _change(self, request: p.Reload | p.Check | p.Feedback | p.Collect) -> p.Reply:
         match request:

@@ -1,9 +1,10 @@
 """Where a TFLite file keeps its numbers: a careful reader of just that.
 
-A TFLite file is a flatbuffer. Read are the buffers of tensors, and the scales and zero
-points of their quantization; the numbers of fields are those of the schema (Model,
-SubGraph, Tensor, QuantizationParameters, Buffer). The file is not trusted: whatever
-does not fit raises, and a file that nothing can be read from has no regions.
+A TFLite file is a flatbuffer, which :class:`FlatReader` follows. Read here are the
+buffers of tensors, and the scales and zero points of their quantization; the numbers of
+fields are those of the schema (Model, SubGraph, Tensor, QuantizationParameters,
+Buffer). The file is not trusted: whatever does not fit raises, and a file that nothing
+can be read from has no regions.
 """
 
 import struct
@@ -41,7 +42,7 @@ class Region:
 def read_regions(data: bytes) -> list[Region]:
     """Return a file's regions by offset, none overlapping; none if it is unreadable."""
     try:
-        found = sorted(_regions(_Reader(data)), key=lambda region: region.offset)
+        found = sorted(_regions(FlatReader(data)), key=lambda region: region.offset)
     except (struct.error, ValueError):
         return []
     kept: list[Region] = []
@@ -53,7 +54,7 @@ def read_regions(data: bytes) -> list[Region]:
     return kept
 
 
-def _regions(reader: "_Reader") -> Iterator[Region]:
+def _regions(reader: "FlatReader") -> Iterator[Region]:
     model = reader.offset_at(0)
     buffers = reader.tables(model, _MODEL_BUFFERS)
     for graph in reader.tables(model, _MODEL_SUBGRAPHS):
@@ -61,7 +62,9 @@ def _regions(reader: "_Reader") -> Iterator[Region]:
             yield from _of_tensor(reader, tensor, buffers)
 
 
-def _of_tensor(reader: "_Reader", tensor: int, buffers: list[int]) -> Iterator[Region]:
+def _of_tensor(
+    reader: "FlatReader", tensor: int, buffers: list[int]
+) -> Iterator[Region]:
     kind = reader.number(tensor, _TENSOR_TYPE, "<b")
     start, count = reader.vector(tensor, _TENSOR_SHAPE, 4)
     shape = struct.unpack_from(f"<{count}i", reader.data, start)
@@ -93,20 +96,28 @@ def _of_tensor(reader: "_Reader", tensor: int, buffers: list[int]) -> Iterator[R
             )
 
 
-class _Reader:
-    """Follows the offsets of a flatbuffer; every place is checked."""
+class FlatReader:
+    """Follows the offsets of a flatbuffer; every place is checked.
+
+    Its methods raise :class:`ValueError` or :class:`struct.error` where a place is not
+    in the file. A table is known by its place, a field by its number in the schema.
+    """
 
     def __init__(self, data: bytes) -> None:
+        """Read a whole file."""
         self.data = data
 
     def offset_at(self, place: int) -> int:
+        """Return the place that the offset at ``place`` leads to."""
         return place + int(struct.unpack_from("<I", self.data, place)[0])
 
     def number(self, table: int, field: int, form: str) -> int:
+        """Return a field that is a number of a :mod:`struct` format; 0: not set."""
         place = self._field(table, field)
         return int(struct.unpack_from(form, self.data, place)[0]) if place else 0
 
     def table(self, table: int, field: int) -> int:
+        """Return the place of a field that is a table; 0: not set."""
         place = self._field(table, field)
         return self.offset_at(place) if place else 0
 
@@ -121,6 +132,7 @@ class _Reader:
         return start + 4, count
 
     def tables(self, table: int, field: int) -> list[int]:
+        """Return the places of a field that is a vector of tables."""
         start, count = self.vector(table, field, 4)
         if count > MAX_TABLES:
             raise ValueError("too many tables")

@@ -41,6 +41,8 @@ class Loaded:
     reference_sha256: str
     is_factory: bool = False
     extra_inputs: tuple[InputContract, ...] = ()
+    keeps_state: bool = False
+    """Whether it remembers one sample when it answers the next."""
 
     @property
     def inputs(self) -> tuple[InputContract, ...]:

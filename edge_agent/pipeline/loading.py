@@ -15,6 +15,7 @@ from edge_agent.pipeline.infer import Ladder, Loaded
 from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.prediction import Predictor
 from edge_agent.pipeline.rows import channel_values
+from edge_agent.runtime.state import keeps_state
 from edge_agent.runtime.telling import trial_sample
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 from edge_agent.store.factory import FACTORY_RELEASE
@@ -134,6 +135,7 @@ class SlotLoader:
             reference=files.reference,
             reference_sha256=bundle.reference.sha256,
             is_factory=release == FACTORY_RELEASE,
+            keeps_state=keeps_state(files.model),
         )
 
 

@@ -14,13 +14,15 @@ from dataclasses import dataclass, field, replace
 from edge_agent.base.clock import Clock
 from edge_agent.config import ProfileConfig
 from edge_agent.errors import AgentError, SampleRejectedError, WorkerError
+from edge_agent.evidence.recorder import Recorder
 from edge_agent.pipeline.collect import Collector, CollectState
 from edge_agent.pipeline.figures import Event, Figures, Tally, predicted
-from edge_agent.pipeline.infer import Answer, Ladder
+from edge_agent.pipeline.infer import Answer, Ladder, Loaded
 from edge_agent.pipeline.observe import Observer
 from edge_agent.pipeline.prediction import FROM_TOP, Given, Prediction, ServedBy
 from edge_agent.pipeline.recent import Entry, Recent
 from edge_agent.pipeline.shadow import Beside
+from edge_agent.pipeline.validate import DTYPE, INPUTS, SHAPE
 from edge_agent.pipeline.waiting import (
     SWAPPED_OUT,
     OwnerClosedError,
@@ -30,6 +32,8 @@ from edge_agent.pipeline.waiting import (
 from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
 
 SWAP_RETRIES = 3
+MISFITS = frozenset({SHAPE, DTYPE, INPUTS})
+"""Reasons of samples that another release may take."""
 API_STREAM = "api"
 """The stream of samples that come over the local API."""
 UNKNOWN_SAMPLE = "AGENT-WORKER-007"
@@ -46,6 +50,8 @@ class PathPorts:
     beside: Beside = field(default_factory=Beside)
     answered: Callable[[Entry, str], None] = lambda _entry, _stream: None
     """Told every answer and its stream; must not wait."""
+    recorder: Recorder | None = None
+    """Keeps some of the inputs that the active release answers."""
 
 
 class SamplePath:
@@ -121,6 +127,7 @@ class SamplePath:
                 continue  # Swapped out between reading the ladder and asking it.
             except SampleRejectedError as error:
                 self._note_event(ladder, Event(rejected=error.reason))
+                self._keep_misfit(ladder, sample, error.reason)
                 raise
             except ShedError:
                 raise  # The caller counts what it sheds; the model did nothing wrong.
@@ -129,7 +136,7 @@ class SamplePath:
                 raise
             if answer.served_by is ServedBy.ACTIVE and ladder.active is not None:
                 beside.note(sample, answer.prediction, ladder.active.owner)
-            entry = self._note_answer(ladder, sample_id, answer)
+            entry = self._note_answer(ladder, sample_id, answer, stream)
             self._ports.answered(entry, stream)
             return entry, answer.prediction
         raise WorkerError(SWAPPED_OUT, "models are being swapped", retryable=True)
@@ -191,7 +198,18 @@ class SamplePath:
             else:
                 self._observer = Observer(new, self._profile, self._ports.clock)
                 self._tally = Tally(new.release, new.sha256, len(new.labels))
+            self._record(new)
         self._emit(closed)
+
+    def _record(self, new: Loaded | None) -> None:
+        """Keep inputs of a release from now on; the factory model has no rivals."""
+        recorder = self._ports.recorder
+        if recorder is None:
+            return
+        if new is None or new.is_factory:
+            recorder.follow((), stateful=False)
+        else:
+            recorder.follow(new.inputs, stateful=new.keeps_state)
 
     def tick(self) -> None:
         """Close the window if it is old."""
@@ -228,10 +246,18 @@ class SamplePath:
             if event.rejected and self._observer is not None:
                 self._observer.reject(event.rejected)
 
-    def _note_answer(self, ladder: Ladder, sample_id: str, answer: Answer) -> Entry:
+    def _keep_misfit(self, ladder: Ladder, sample: Given, reason: str) -> None:
+        recorder, active = self._ports.recorder, ladder.active
+        if recorder is not None and active is not None and reason in MISFITS:
+            recorder.refuse(sample, reason)
+
+    def _note_answer(
+        self, ladder: Ladder, sample_id: str, answer: Answer, stream: str
+    ) -> Entry:
         made = answer.prediction
         event = predicted(made.index, made.confidence, made.latency_us)
-        closed = None
+        closed, due = None, None
+        recorder = self._ports.recorder
         with self._lock:
             self._number += 1
             entry = self._entry(ladder, sample_id, answer)
@@ -245,6 +271,10 @@ class SamplePath:
                 self._tally.add(event if by_active else Event(failed=True))
                 if by_active and self._observer is not None:
                     closed = self._observer.add(made)
+                if recorder is not None and answer.served_by is ServedBy.ACTIVE:
+                    due = recorder.count(stream)
+        if due is not None and recorder is not None:
+            recorder.keep(due, made.inputs, made.extra)
         self._emit(closed)
         return entry
 

@@ -96,6 +96,14 @@ class Client:
         """Collect labelled samples until a wall time; 0 samples end it."""
         self._call(p.Collect(max_samples=max_samples, until=until), p.Ok)
 
+    def evidence(self) -> p.EvidenceReply:
+        """Return what the ring of own inputs holds."""
+        return self._call(p.Evidence(), p.EvidenceReply)
+
+    def forget_evidence(self) -> p.EvidenceReply:
+        """Empty the ring of own inputs; return what it holds afterwards."""
+        return self._call(p.ForgetEvidence(), p.EvidenceReply)
+
     def _call(self, request: p.Request, kind: type[_R], data: bytes = b"") -> _R:
         frame = p.encode_frame(request, data)
         deadline = time.monotonic() + self._timeout_s

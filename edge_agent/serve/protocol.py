@@ -119,7 +119,27 @@ class Collect(_Op, frozen=True, kw_only=True, tag="collect"):
     until: Instant = 0.0
 
 
-Request = Infer | Feedback | Recent | Status | Reload | Stats | Check | Shadow | Collect
+class Evidence(_Op, frozen=True, kw_only=True, tag="evidence"):
+    """What the ring of own inputs holds. Answered with :class:`EvidenceReply`."""
+
+
+class ForgetEvidence(_Op, frozen=True, kw_only=True, tag="forget_evidence"):
+    """Empty the ring of own inputs. Answered with :class:`EvidenceReply`."""
+
+
+Request = (
+    Infer
+    | Feedback
+    | Recent
+    | Status
+    | Reload
+    | Stats
+    | Check
+    | Shadow
+    | Collect
+    | Evidence
+    | ForgetEvidence
+)
 
 
 class OutputValues(Message, frozen=True, kw_only=True):
@@ -278,7 +298,37 @@ class ShadowReply(_Op, frozen=True, kw_only=True, tag="shadow_reply"):
     problem: Long = ""
 
 
-Reply = Prediction | Ok | Failure | RecentReply | StatusReply | StatsReply | ShadowReply
+class EvidenceReply(_Op, frozen=True, kw_only=True, tag="evidence_reply"):
+    """The ring of own inputs: ``kept`` of ``capacity`` samples in ``bytes`` of memory.
+
+    ``keep`` is the setting. ``fits``: the samples are of the active release's inputs.
+    ``oldest_s`` is the age of the oldest, times without an agent left out (absent:
+    none is kept), ``torn`` what cannot be read, ``stateful`` whether stretches are
+    kept, ``problem`` why there is no ring, or what is wrong with it.
+    """
+
+    keep: Short = "off"
+    kept: Count = 0
+    capacity: Count = 0
+    bytes: Count = 0
+    fits: bool = False
+    oldest_s: float | None = None
+    misfits: Count = 0
+    torn: Count = 0
+    stateful: bool = False
+    problem: Long = ""
+
+
+Reply = (
+    Prediction
+    | Ok
+    | Failure
+    | RecentReply
+    | StatusReply
+    | StatsReply
+    | ShadowReply
+    | EvidenceReply
+)
 
 Body = bytes | memoryview
 """A frame without its first four bytes."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from edge_agent.base.clock import Clock
 from edge_agent.config import OutboxConfig
 from edge_agent.errors import StoreError, UpdateError
+from edge_agent.evidence.memory import NO_MEMORY, EvidenceMemory
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.commands import Commands
@@ -89,6 +90,8 @@ class UpdatePorts:
     carry_out: Callable[[Command], None]
     on_change: Callable[[Slots, TufVersions], None]
     blocks: BlockPort | None = None
+    evidence: EvidenceMemory = NO_MEMORY
+    """The ring of own inputs, which paired tests read."""
 
 
 class UpdateService:

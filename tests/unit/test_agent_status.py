@@ -32,6 +32,7 @@ STATUS = Status(
     sinks=[],
     obstacle=None,
     shedding=SheddingReply(),
+    evidence=None,
     api=[],
 )
 TWIN = Reported(device="d1", boot="0" * 16, version=0, at=1.0, release=1)
