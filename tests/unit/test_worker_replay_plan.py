@@ -1,6 +1,6 @@
 """In which order the windows of recordings are played."""
 
-from edge_agent.serve.sources.replay import plan_sessions, plan_cycle
+from edge_agent.serve.sources.replay import plan_cycle, plan_sessions
 from edge_agent.serve.windowing import Windowing, windowing_of
 from edge_agent.wire.manifest import InputContract, TensorContract
 
