@@ -2,7 +2,7 @@
 
 In ``turns`` a wearer's sensor gives a window of each exercise in turn, so that every
 second holds some of everything. In ``sessions`` a wearer does one exercise at a time,
-each recording whole (12 to 24 s of life), in an order drawn anew for each cycle: what
+each recording whole (13 to 24 s of life), in an order drawn anew for each cycle: what
 the newest predictions are then says which exercise it is, not how good a model is.
 
 The drift monitor compares blocks of what a device saw, and takes one for a drift that

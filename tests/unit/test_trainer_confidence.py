@@ -56,6 +56,13 @@ def test_the_card_says_both_confidences_and_what_is_published() -> None:
         assert part in text
 
 
+def test_the_card_calls_a_surer_candidate_surer() -> None:
+    """A negative drop is not told as a loss that devices should allow for."""
+    text = describe_drop(of(0.82, 0.71), -0.11)
+    assert "no drop (0.11 surer)" in text
+    assert "fault" not in text
+
+
 def test_the_published_figure_has_the_name_that_devices_read() -> None:
     """The key is part of the contract with devices."""
     assert CONFIDENCE_DROP == "confidence_drop"

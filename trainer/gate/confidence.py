@@ -47,9 +47,13 @@ def publish_drop(confidence: Confidence | None, *, passed: bool) -> float | None
 
 
 def describe_drop(confidence: Confidence, drop: float) -> str:
-    """Return the published drop in words, for the card."""
-    return (
+    """Return what was measured and what is published of it, in words, for the card."""
+    means = (
         f"Mean confidence on {confidence.n} samples of held-out people "
-        f"{confidence.candidate:.2f}, incumbent {confidence.incumbent:.2f}: a drop of "
-        f"{drop:.2f} is published, so that devices do not take it for a fault."
+        f"{confidence.candidate:.2f}, incumbent {confidence.incumbent:.2f}: "
+    )
+    if drop <= 0:
+        return means + f"no drop ({-drop:.2f} surer), published as measured."
+    return means + (
+        f"a drop of {drop:.2f} is published, so that devices do not take it for a fault."
     )
