@@ -54,6 +54,5 @@ def describe_drop(confidence: Confidence, drop: float) -> str:
     )
     if drop <= 0:
         return means + f"no drop ({-drop:.2f} surer), published as measured."
-    return means + (
-        f"a drop of {drop:.2f} is published, so that devices do not take it for a fault."
-    )
+    published = f"a drop of {drop:.2f} is published"
+    return f"{means}{published}, so that devices do not take it for a fault."
