@@ -14,9 +14,9 @@ _COLUMNS = (
     "s",
     "left arm",
     "right arm",
-    "bad release stopped by",
-    "active on",
-    "good stopped",
+    "stopped by",
+    "on",
+    "good",
     "lost",
     "twice",
 )
@@ -25,7 +25,7 @@ _SHARES = ("left_before", "left_after", "right_before", "right_after")
 
 def print_repeat(report: RepeatReport, path: Path, console: Console) -> None:
     """Print a row a run, then medians with ranges, and the pass rate."""
-    table = Table(title=f"sensor: {report.sensor}")
+    table = Table(title=f"sensor: {report.sensor}", box=None, pad_edge=False)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
     for run in report.outcomes:
@@ -51,20 +51,24 @@ def _cells(run: Outcome) -> tuple[str, ...]:
     return (
         str(run.seed),
         "yes" if run.loaded else "",
-        "ok" if run.ok else f"failed: {run.failed_act}",
+        "ok" if run.ok else run.failed_act,
         f"{run.duration_s:.0f}",
         _both(run, "left"),
         _both(run, "right"),
-        ", ".join(f"{code} x{n}" for code, n in run.bad_release_codes.items()) or "-",
+        ", ".join(
+            f"{code.removeprefix('AGENT-')} x{n}"
+            for code, n in run.bad_release_codes.items()
+        )
+        or "-",
         str(len(run.bad_release_devices)),
-        "yes" if run.good_release_stopped else "no",
+        "stopped" if run.good_release_stopped else "ok",
         "?" if run.lost is None else str(run.lost),
         str(run.twice),
     )
 
 
 def _both(run: Outcome, arm: str) -> str:
-    return " → ".join(
+    return "→".join(
         "-" if value is None else f"{value:.2f}"
         for value in (accuracy_of(run, release, arm) for release in (1, 2))
     )
@@ -82,6 +86,6 @@ def _describe(summary: Summary) -> str:
         f"{summary.passed} of {summary.runs} passed, 95 % [{low:.2f}, {high:.2f}]",
         f"bad release beyond the canary in {summary.bad_release_beyond_two_devices}",
         f"good release stopped in {summary.good_releases_stopped}",
-        *(["median [range]: " + ", ".join(figures)] if figures else []),
     ]
-    return "; ".join(parts)
+    medians = f"\n  median [range]: {', '.join(figures)}" if figures else ""
+    return "; ".join(parts) + medians
