@@ -27,7 +27,7 @@ def print_repeat(report: RepeatReport, path: Path, console: Console) -> None:
     """Print a row a run, then medians with ranges, and the pass rate."""
     table = Table(title=f"sensor: {report.sensor}", box=None, pad_edge=False)
     for name in _COLUMNS:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=name == "stopped by")
     for run in report.outcomes:
         table.add_row(*_cells(run))
     console.print(table, markup=False)
