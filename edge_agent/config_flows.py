@@ -58,12 +58,16 @@ class NoSource(_Source, frozen=True, kw_only=True, tag="none"):
 class ReplaySource(_Source, frozen=True, kw_only=True, tag="replay"):
     """Plays the recordings of an npz file (one array ``(rows, axes)`` a recording).
 
-    They are interleaved, over and over, as the sensor; when the file is replaced it
-    goes on with the new one. ``rate`` is samples per second.
+    They are played over and over, as the sensor; when the file is replaced it goes on
+    with the new one. ``rate`` is samples per second. With the ``order`` "turns"
+    recordings take turns window by window; with "sessions" each is played whole, one
+    after the other, in an order that is drawn anew for each cycle from ``seed``.
     """
 
     path: FilePath
     rate: Positive = 10.0
+    order: Literal["turns", "sessions"] = "turns"
+    seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
 
 
 class CsvSource(_Source, frozen=True, kw_only=True, tag="csv"):

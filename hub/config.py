@@ -104,7 +104,10 @@ class MonitorConfig(Strict, frozen=True, kw_only=True):
 
 
 class RetrainConfig(Strict, frozen=True, kw_only=True):
-    """When drift and loss start a retrain job, and what happens to its bundle."""
+    """When drift and loss start a retrain job, and what happens to its bundle.
+
+    ``seed`` is what the trainer seeds its draws with.
+    """
 
     enabled: bool = True
     task: Name = "watch"
@@ -113,6 +116,7 @@ class RetrainConfig(Strict, frozen=True, kw_only=True):
     cooldown_s: Seconds = 3600.0
     timeout_s: Seconds = 3600.0
     auto_rollout: bool = True
+    seed: Annotated[int, Meta(ge=0, le=2**31)] = 7
     settings: dict[str, str] = {}
 
 

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from edge_agent.wire.codec import encode_pretty
 from edge_agent.wire.manifest import (
+    CONFIDENCE_DROP,
     Budget,
     Bundle,
     GateReport,
@@ -30,6 +31,12 @@ from trainer.bundle import (
 )
 from trainer.card import Facts, write_card
 from trainer.finetune import Rival, forecast
+from trainer.gate.confidence import (
+    Confidence,
+    describe_drop,
+    mean_confidence,
+    publish_drop,
+)
 from trainer.gate.evaluate import (
     agreement,
     ask,
@@ -101,12 +108,15 @@ def make_bundle(candidate: Candidate, context: Context, out: Path) -> Bundle:
     rival = _rival_scores(context)
     latency_us = latencies_us({"": candidate.model}, blocks[0].x)[""]
     gate = _judge(candidate, context, (judged, rival), latency_us)
+    confidence = _confidence(candidate, context)
+    drop = publish_drop(confidence, passed=gate.ok)
     metrics = {
         **candidate.metrics,
         **_accuracies("accuracy", {**segments, **groups}),
         **_accuracies("incumbent", rival or {}),
         "latency_us": latency_us,
         **(forecast(context.rival, candidate.model) if context.rival else {}),
+        **({} if drop is None else {CONFIDENCE_DROP: drop}),
     }
     files = _files(candidate, context)
     files[CARD] = write_card(
@@ -117,6 +127,11 @@ def make_bundle(candidate: Candidate, context: Context, out: Path) -> Bundle:
             reason=candidate.reason,
             metrics=metrics,
             gate=gate,
+            notes=(
+                ()
+                if confidence is None or drop is None
+                else (describe_drop(confidence, drop),)
+            ),
             provenance=candidate.provenance,
         )
     ).encode()
@@ -195,6 +210,21 @@ def _rival_scores(context: Context) -> dict[str, Score] | None:
     blocks = _held_out(context)
     groups = score_bundle(opened.bundle, opened.model, context.task.labels, blocks)
     return by_segment(groups, blocks)
+
+
+def _confidence(candidate: Candidate, context: Context) -> Confidence | None:
+    """Return both models' mean confidence on the same samples, if there is a rival."""
+    if context.rival is None:
+        return None
+    opened = context.rival.opened
+    x = np.concatenate([block.x for block in _held_out(context)])
+    before = ask(opened.model, x, opened.bundle.outputs[0].name)
+    after = ask(candidate.model, x, candidate.outputs[0].name)
+    return Confidence(
+        candidate=mean_confidence(after.probabilities),
+        incumbent=mean_confidence(before.probabilities),
+        n=len(x),
+    )
 
 
 def _files(candidate: Candidate, context: Context) -> dict[str, bytes]:

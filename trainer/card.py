@@ -9,7 +9,10 @@ from trainer.tasks.task import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a card tells; ``reason`` says how the shipped file was chosen."""
+    """What a card tells; ``reason`` says how the shipped file was chosen.
+
+    ``notes`` are sentences about what the gate measured beside its checks.
+    """
 
     name: str
     task: Task
@@ -17,6 +20,7 @@ class Facts:
     reason: str
     metrics: Mapping[str, float]
     gate: GateReport
+    notes: tuple[str, ...] = ()
     provenance: Provenance
 
 
@@ -47,6 +51,7 @@ def write_card(facts: Facts) -> str:
             for c in gate.checks
         ),
         "",
+        *(line for note in facts.notes for line in (note, "")),
         *_table("Figures", {k: f"{v:g}" for k, v in facts.metrics.items()}),
         *_table("Settings", facts.provenance.settings),
         *_table("Seeds", {k: str(v) for k, v in facts.provenance.seeds.items()}),

@@ -22,6 +22,8 @@ from hub.demo.stage import Stage, put_file, read_json
 from hub.errors import HubError
 
 FIRST, SECOND, BAD = 1, 2, 3
+LABELS_EACH = 20
+"""Labels of each exercise that a device's accuracy rests on, at least."""
 
 
 class _Patch(Message, frozen=True, kw_only=True):
@@ -72,7 +74,11 @@ def train_first(stage: Stage) -> str:
     settings = [f"{key}={value}" for key, value in FIRST_JOB.items()]
     options = [part for text in settings for part in ("--setting", text)]
     stage.screen.say("the trainer trains teacher, student and twin on right arms")
-    stage.hub("train", "start", "--task", "watch", *options, "--wait", "--no-rollout")
+    seed = ("--seed", str(stage.seed))
+    stage.hub(
+        *("train", "start", "--task", "watch", *seed, *options),
+        *("--wait", "--no-rollout"),
+    )
     release = _release(stage, FIRST)
     return f"release 1: {release['variant']}, gate accuracy {release['accuracy']:.2f}"
 
@@ -177,7 +183,11 @@ def second_release(stage: Stage) -> str:
 
 
 def recovered(stage: Stage) -> str:
-    """Labels tell what release 2 is worth on either arm, on the same recordings."""
+    """Labels tell what release 2 is worth on either arm, on the same recordings.
+
+    Each release is measured on labels of every exercise, and each exercise weighs the
+    same: which of them were done while a release ran is no merit of it.
+    """
     half = len(stage.wearers) // 2
     for release in (FIRST, SECOND):
         for arm in read.ARMS:
@@ -203,12 +213,20 @@ def recovered(stage: Stage) -> str:
 
 
 def bad_release(stage: Stage) -> str:
-    """A release that predicts garbage is forced past the gate; the canary stops it."""
+    """A release that predicts garbage is forced past the gate; the canary stops it.
+
+    What stops it, a comparison before the activation or a watch after it, is the
+    devices' affair: it must end, and be on nothing but the canary.
+    """
     drill = stage.drill
     if drill is None:
         raise HubError("HUB-DEMO-005", "the drill's job was never started")
-    stage.screen.say("waiting for the drill's job: a model trained on shuffled labels")
-    code = drill.process.wait(90)
+    stage.wait(
+        lambda: drill.process.poll() is not None,
+        "the drill's job: a model trained on shuffled labels",
+        timeout_s=180,
+    )
+    code = drill.process.returncode
     require(
         code == ExitCode.REFUSED,
         f"the gate let the garbage pass (exit {code}):\n{drill.tail()}",
@@ -218,9 +236,13 @@ def bad_release(stage: Stage) -> str:
     stage.hub("rollouts", "start", str(BAD))
     _wait_for_rollout(stage, BAD, "ROLLED_BACK", timeout_s=120)
     _everybody_on(stage, SECOND)
-    rollout = read.rollout_of(stage.engine, BAD)
-    reason = read.rollout_state(stage.engine, str(rollout))[2]
+    rollout = str(read.rollout_of(stage.engine, BAD))
+    reason = read.rollout_state(stage.engine, rollout)[2]
     stage.figures.bad_reason = reason
+    stage.figures.bad_codes = read.stopped_codes(stage.engine, rollout)
+    ran = set(read.devices_that_ran(stage.engine, BAD))
+    beyond = sorted(ran - set(read.canary_devices(stage.engine, rollout)))
+    require(not beyond, f"release 3 was on devices beyond the canary: {beyond}")
     return f"the canary stopped release 3, all devices on release 2: {reason}"
 
 
@@ -263,6 +285,14 @@ def _accuracy(stage: Stage, release: int, arm: str) -> float:
     return read.accuracy(counts) or 0.0
 
 
+def _measured(stage: Stage, counts: read.Labelled) -> int:
+    """Return how many devices have enough labels of every exercise."""
+    return sum(
+        sum(n >= LABELS_EACH for _, n in recordings.values()) == stage.exercises
+        for recordings in counts.values()
+    )
+
+
 def _job_state(stage: Stage) -> str:
     found = [job for job in read.jobs(stage.engine) if job["kind"] == "retrain"]
     return str(found[0]["state"]) if found else ""
@@ -271,17 +301,14 @@ def _job_state(stage: Stage) -> str:
 def _enough_labels(
     stage: Stage, release: int, arm: str, devices: int, *, half_name: str = "%"
 ) -> None:
-    wanted = 150
-
-    def enough() -> bool:
-        counts = read.labelled(stage.engine, release, arm, half_name)
-        return sum(n >= wanted for _, n in counts.values()) >= devices
+    def counts() -> read.Labelled:
+        return read.labelled(stage.engine, release, arm, half_name)
 
     stage.wait(
-        enough,
-        f"{wanted} labels a device on {arm} arms",
+        lambda: _measured(stage, counts()) >= devices,
+        f"{LABELS_EACH} labels of each exercise, of each device on {arm} arms",
         timeout_s=90,
-        explain=lambda: str(read.labelled(stage.engine, release, arm, half_name)),
+        explain=lambda: f"{_measured(stage, counts())} of {devices} devices have them",
     )
 
 
@@ -339,6 +366,7 @@ def _start_drill(stage: Stage) -> Child:
         task="watch",
         name="watch",
         out=str(folder / "bundle"),
+        seed=stage.seed,
         settings={**FIRST_JOB, "shuffle_labels": "yes"},
     )
     (folder / JOB_FILE).write_bytes(encode_pretty(job))

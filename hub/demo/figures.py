@@ -13,11 +13,16 @@ from hub.storage.tables import (
     JOBS,
     RECORDS,
     RECORDS_OF_STREAMS,
+    ROLLOUT_DEVICES,
     ROLLOUTS,
     STREAMS,
 )
 
+Labelled = dict[str, dict[str, tuple[int, int]]]
+"""(correct, labels) by device and recording."""
 ARMS = ("right", "left")
+_ACTIVE_PHASES = ("PROBATION", "COMMIT")
+_STOPPED = ("HOLD", "ABORTING", "ROLLING_BACK", "ROLLED_BACK")
 FIRST_HALF, SECOND_HALF = "first", "second"
 
 
@@ -35,33 +40,47 @@ def online_devices(engine: Engine) -> int:
         return int(db.execute(query).scalar_one())
 
 
-def labelled(
-    engine: Engine, release: int, arm: str, half: str = "%"
-) -> dict[str, tuple[int, int]]:
-    """Return (correct, labels) by device, of one release on one arm.
+def labelled(engine: Engine, release: int, arm: str, half: str = "%") -> Labelled:
+    """Return (correct, labels) by device and recording, of one release on one arm.
 
     The arm and half are part of each recording's name, and so of each sample's id.
     """
+    sample = FEEDBACK.c.sample_id
+    recording = func.substr(sample, 1, func.instr(sample, "@") - 1)
     query = (
         select(
             FEEDBACK.c.device,
+            recording,
             func.sum(case((FEEDBACK.c.correct, 1), else_=0)),
             func.count(),
         )
         .where(FEEDBACK.c.release == release)
-        .where(FEEDBACK.c.sample_id.like(f"%-{arm}-%-{half}@%"))
-        .group_by(FEEDBACK.c.device)
+        .where(sample.like(f"%-{arm}-%-{half}@%"))
+        .group_by(FEEDBACK.c.device, recording)
     )
+    counts: Labelled = {}
     with engine.connect() as db:
-        return {d: (int(right), int(n)) for d, right, n in db.execute(query)}
+        for device, name, right, n in db.execute(query):
+            counts.setdefault(str(device), {})[str(name)] = (int(right), int(n))
+    return counts
 
 
-def accuracy(counts: Mapping[str, tuple[int, int]]) -> float | None:
+def device_accuracy(recordings: Mapping[str, tuple[int, int]]) -> float:
+    """Return a device's mean accuracy over its recordings, each with labels.
+
+    Releases are compared by it: how often each exercise happened to be done while one
+    of them ran weighs nothing.
+    """
+    shares = [right / n for right, n in recordings.values()]
+    return sum(shares) / len(shares)
+
+
+def accuracy(counts: Labelled) -> float | None:
     """Return the mean accuracy over devices, or nothing without labels.
 
     The mean is over devices, not over labels: a device is the unit of evidence.
     """
-    shares = [right / n for right, n in counts.values() if n]
+    shares = [device_accuracy(recordings) for recordings in counts.values()]
     return sum(shares) / len(shares) if shares else None
 
 
@@ -92,6 +111,56 @@ def rollout_of(engine: Engine, release: int) -> str | None:
     query = select(ROLLOUTS.c.id).where(ROLLOUTS.c.release == release)
     with engine.connect() as db:
         return db.execute(query.order_by(ROLLOUTS.c.created_at.desc())).scalar()
+
+
+def stopped_codes(engine: Engine, rollout: str) -> dict[str, int]:
+    """Return on how many devices a rollout failed, by the code that they gave."""
+    query = select(ROLLOUT_DEVICES.c.code, func.count()).where(
+        ROLLOUT_DEVICES.c.rollout == rollout, ROLLOUT_DEVICES.c.code != ""
+    )
+    with engine.connect() as db:
+        rows = db.execute(query.group_by("code").order_by("code"))
+        return {str(code): int(n) for code, n in rows}
+
+
+def canary_devices(engine: Engine, rollout: str) -> list[str]:
+    """Return the devices of a rollout's first stage."""
+    query = select(ROLLOUT_DEVICES.c.device).where(
+        ROLLOUT_DEVICES.c.rollout == rollout, ROLLOUT_DEVICES.c.stage == 0
+    )
+    with engine.connect() as db:
+        return sorted(db.execute(query).scalars())
+
+
+def devices_that_ran(engine: Engine, release: int) -> list[str]:
+    """Return the devices on which a release was ever active, by all they reported.
+
+    That is: an update record of its probation or commit, a profile or health record of
+    it, or the release in the newest reported twin.
+    """
+    phase = func.json_extract(RECORDS.c.body, "$.phase")
+    ran = (RECORDS.c.kind == "update") & phase.in_(_ACTIVE_PHASES)
+    lived = RECORDS.c.kind.in_(("health", "profile"))
+    queries = (
+        select(STREAMS.c.device)
+        .select_from(RECORDS_OF_STREAMS)
+        .where(RECORDS.c.release == release, ran | lived)
+        .distinct(),
+        select(DEVICES.c.id).where(DEVICES.c.release == release),
+    )
+    with engine.connect() as db:
+        return sorted(
+            {str(d) for query in queries for d in db.execute(query).scalars()}
+        )
+
+
+def good_releases_stopped(engine: Engine, releases: Sequence[int]) -> list[int]:
+    """Return which releases a rollout of theirs did not bring to everybody."""
+    query = select(ROLLOUTS.c.release).where(
+        ROLLOUTS.c.release.in_(releases), ROLLOUTS.c.state.in_(_STOPPED)
+    )
+    with engine.connect() as db:
+        return sorted({int(number) for number in db.execute(query).scalars()})
 
 
 def jobs(engine: Engine) -> Sequence[dict[str, Any]]:

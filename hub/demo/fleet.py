@@ -15,6 +15,8 @@ from hub.demo.processes import Processes
 STAYS, MOVES = "ward-a", "ward-b"
 RATE = 50
 LABEL_DELAY_S = 10
+MAX_DEVICES = 100
+"""Seeds of a run's sensors are this far from those of the next seed's run."""
 QUIET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 _CONFIG = """\
@@ -50,6 +52,8 @@ max_samples = 1000
 kind = "replay"
 path = "sensor.npz"
 rate = {rate}
+order = "{order}"
+seed = {seed}
 """
 
 
@@ -61,6 +65,8 @@ class Wearer:
     person: str
     cohort: str
     folder: Path
+    order: str
+    seed: int
 
     @property
     def config(self) -> Path:
@@ -77,9 +83,11 @@ class Wearer:
         return data / f"{self.person}-{arm}-{half}.npz"
 
 
-def cast(folder: Path, people: list[str]) -> tuple[Wearer, ...]:
-    """Give each person two devices."""
-    wearers = []
+def cast(
+    folder: Path, people: list[str], *, order: str, seed: int
+) -> tuple[Wearer, ...]:
+    """Give each person two devices; each draws its sensor's order for itself."""
+    wearers: list[Wearer] = []
     for place, person in enumerate(people):
         for offset, cohort in enumerate((STAYS, MOVES)):
             device = f"watch-{2 * place + offset + 1:02}"
@@ -89,6 +97,8 @@ def cast(folder: Path, people: list[str]) -> tuple[Wearer, ...]:
                     person=person,
                     cohort=cohort,
                     folder=folder / "devices" / device,
+                    order=order,
+                    seed=MAX_DEVICES * seed + len(wearers),
                 )
             )
     return tuple(wearers)
@@ -109,6 +119,8 @@ def write_config(wearer: Wearer, home: Home, port: int) -> None:
             root="root.json",
             expires=expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
             rate=float(RATE),
+            order=wearer.order,
+            seed=wearer.seed,
         ),
         "utf-8",
     )

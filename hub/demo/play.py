@@ -1,14 +1,9 @@
 """Setting the stage and playing the acts; whatever happens, all children are ended."""
 
 import json
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
+from collections.abc import Callable
 
 from rich.console import Console
 
@@ -18,8 +13,10 @@ from hub.demo.accounts import Records, count_records
 from hub.demo.acts import ACTS, require
 from hub.demo.broker import IOTCORE, free_port, start_broker
 from hub.demo.fleet import cast
-from hub.demo.processes import Processes
+from hub.demo.options import Options
+from hub.demo.processes import Processes, interruptible
 from hub.demo.report import ActResult, Report, Run, make_report
+from hub.demo.scenario import SCENARIOS
 from hub.demo.screen import ActScreen
 from hub.demo.stage import Stage, run
 from hub.demo.waiting import wait_until
@@ -37,12 +34,15 @@ port = {api}
 
 [monitor]
 for_s = 1.0
-min_labels = 250
+baseline_rows = {plan.baseline_rows}
+recent_rows = {plan.recent_rows}
+min_labels = {plan.min_labels}
 
 [retrain]
-min_samples = 600
-max_samples_per_device = 200
+min_samples = {plan.min_samples}
+max_samples_per_device = {plan.max_samples_per_device}
 cooldown_s = 600.0
+seed = {seed}
 
 [rollout]
 stages = [0.25, 0.5, 1.0]
@@ -51,15 +51,6 @@ shadow_ratio = 1.0
 shadow_min_samples = 10
 """
 _TITLES = ("Set the stage", *(act.title for act in ACTS), "Count the records")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the command line asked for."""
-
-    folder: Path
-    broker: str
-    keep: bool
 
 
 def play(options: Options, console: Console) -> tuple[Report, Stage]:
@@ -75,7 +66,7 @@ def play(options: Options, console: Console) -> tuple[Report, Stage]:
     started = time.monotonic()
     processes = Processes(options.folder / "logs", keep=options.keep)
     screen = ActScreen(_TITLES, console)
-    with _interruptible(), processes, screen:
+    with interruptible(), processes, screen:
         screen.begin(0)
         stage, broker = _set_stage(options, processes, screen)
         line = f"{broker} and hub on loopback, recordings split by person"
@@ -93,6 +84,8 @@ def play(options: Options, console: Console) -> tuple[Report, Stage]:
             results=results,
             records=records,
             broker=broker,
+            sensor=options.sensor,
+            seed=options.seed,
             duration_s=time.monotonic() - started,
         )
         return make_report(stage, run_), stage
@@ -106,6 +99,8 @@ def _set_stage(
     data = folder / "data"
     run([sys.executable, "-m", "trainer", "data", "watch", "--out", str(data)])
     split = json.loads((data / "split.json").read_text("utf-8"))
+    labels = json.loads((data / "labels.json").read_text("utf-8"))
+    plan = SCENARIOS[options.sensor]
     home = Home(folder / "hub")
     screen.say("starting the broker")
     port, broker = start_broker(processes, folder, options.broker)
@@ -114,7 +109,11 @@ def _set_stage(
     run([*hub, "init", "--no-passphrase"])
     home.config_file.write_text(
         _HUB_CONFIG.format(
-            broker=port, api=free_port(), qos=0 if broker == IOTCORE else 1
+            broker=port,
+            api=free_port(),
+            qos=0 if broker == IOTCORE else 1,
+            plan=plan,
+            seed=options.seed,
         ),
         "utf-8",
     )
@@ -126,7 +125,9 @@ def _set_stage(
         engine=engine,
         processes=processes,
         screen=screen,
-        wearers=cast(folder, split["wearers"]),
+        wearers=cast(folder, split["wearers"], order=plan.order, seed=options.seed),
+        exercises=len(set(labels.values())),
+        seed=options.seed,
     )
     wait_until(lambda: _serves(home), "the hub to serve", timeout_s=30, check=processes)
     return stage, broker
@@ -169,17 +170,3 @@ def _account(stage: Stage) -> tuple[Records, bool, str]:
 def _end(screen: ActScreen, name: str, *, ok: bool, line: str) -> ActResult:
     took = screen.end(ok=ok, line=line)
     return ActResult(name=name, ok=ok, duration_s=round(took, 1), line=line)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn SIGTERM into Ctrl-C, so that either one stops every child."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,9 +3,11 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Self
 
 from hub.errors import HubError
@@ -112,3 +114,17 @@ def _wait(child: Child) -> None:
     except subprocess.TimeoutExpired:
         child.process.kill()
         child.process.wait(STOP_S)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn SIGTERM into Ctrl-C, so that either one stops every child."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -14,13 +14,12 @@ from rich.table import Table
 from edge_agent.wire.types import Message
 from hub.demo import figures as read
 from hub.demo.accounts import Records
+from hub.demo.acts import BAD, FIRST, SECOND
 from hub.demo.fleet import MOVES, STAYS
 from hub.demo.stage import Stage
 
 _Figure = TypeVar("_Figure")
-Labelled = dict[str, tuple[int, int]]
-"""(correct, labels) by device."""
-ByArm = dict[str, dict[str, Labelled]]
+ByArm = dict[str, dict[str, read.Labelled]]
 _PACKAGES = ("shoal", "ai-edge-litert", "tensorflow", "numpy", "paho-mqtt", "tuf")
 
 
@@ -38,9 +37,15 @@ class Report(Message, frozen=True, kw_only=True):
 
     ``accuracy`` compares both releases on the same recordings: the second halves,
     from which neither has learnt. ``accuracy_first_half`` is release 1 before that.
+    Each is the mean over devices of the mean over a device's recordings.
+    ``bad_release_codes`` counts the canary's devices by what stopped the bad release
+    there, ``bad_release_devices`` are those on which it was ever active;
+    ``good_release_stopped``: a rollout of release 1 or 2 was held or rolled back.
     """
 
     ok: bool
+    sensor: str
+    seed: int
     duration_s: float
     acts: list[ActResult]
     accuracy: dict[str, dict[str, float | None]]
@@ -58,6 +63,9 @@ class Report(Message, frozen=True, kw_only=True):
     rollouts: dict[str, str]
     deltas: dict[str, dict[str, int]]
     bad_release: str
+    bad_release_codes: dict[str, int]
+    bad_release_devices: list[str]
+    good_release_stopped: bool
     records: Records
     versions: dict[str, str]
 
@@ -69,6 +77,8 @@ class Run:
     results: list[ActResult]
     records: Records
     broker: str
+    sensor: str
+    seed: int
     duration_s: float
 
 
@@ -85,6 +95,8 @@ def make_report(stage: Stage, run: Run) -> Report:
     on = read.devices_on_release(stage.engine)
     return Report(
         ok=all(result.ok for result in run.results),
+        sensor=run.sensor,
+        seed=run.seed,
         duration_s=round(run.duration_s, 1),
         acts=run.results,
         accuracy=_by_arm(counts, lambda by: _rounded(read.accuracy(by))),
@@ -95,7 +107,7 @@ def make_report(stage: Stage, run: Run) -> Report:
             for arm in read.ARMS
         },
         accuracy_by_device=_by_arm(counts, _shares),
-        labels=_by_arm(counts, lambda by: sum(n for _, n in by.values())),
+        labels=_by_arm(counts, _count_labels),
         alerts={
             "right": len(read.fired_alerts(stage.engine, STAYS)),
             "left": len(read.fired_alerts(stage.engine, MOVES)),
@@ -110,6 +122,11 @@ def make_report(stage: Stage, run: Run) -> Report:
         rollouts=figures.rollouts,
         deltas=figures.deltas,
         bad_release=figures.bad_reason,
+        bad_release_codes=figures.bad_codes,
+        bad_release_devices=read.devices_that_ran(stage.engine, BAD),
+        good_release_stopped=bool(
+            read.good_releases_stopped(stage.engine, (FIRST, SECOND))
+        ),
         records=run.records,
         versions={
             **{name: version(name) for name in _PACKAGES},
@@ -120,7 +137,7 @@ def make_report(stage: Stage, run: Run) -> Report:
 
 
 def _by_arm(
-    counts: ByArm, figure: Callable[[Labelled], _Figure]
+    counts: ByArm, figure: Callable[[read.Labelled], _Figure]
 ) -> dict[str, dict[str, _Figure]]:
     return {
         name: {arm: figure(by) for arm, by in arms.items()}
@@ -128,8 +145,12 @@ def _by_arm(
     }
 
 
-def _shares(by: Labelled) -> dict[str, float]:
-    return {d: round(right / n, 4) for d, (right, n) in sorted(by.items())}
+def _shares(by: read.Labelled) -> dict[str, float]:
+    return {d: round(read.device_accuracy(of), 4) for d, of in sorted(by.items())}
+
+
+def _count_labels(by: read.Labelled) -> int:
+    return sum(n for recordings in by.values() for _, n in recordings.values())
 
 
 def _alert_to_release_s(stage: Stage) -> float | None:

@@ -37,6 +37,7 @@ class Figures:
     rollouts: dict[str, str] = field(default_factory=dict)
     on_release: dict[str, dict[str, int]] = field(default_factory=dict)
     bad_reason: str = ""
+    bad_codes: dict[str, int] = field(default_factory=dict)
     gate: dict[str, float] = field(default_factory=dict)
     deltas: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -51,6 +52,8 @@ class Stage:
     processes: Processes
     screen: Screen
     wearers: tuple[Wearer, ...]
+    exercises: int
+    seed: int
     figures: Figures = field(default_factory=Figures)
     drill: Child | None = None
 

@@ -256,6 +256,7 @@ class RetrainService:
                     task=self._config.task,
                     name=release.name,
                     out=str(folder / BUNDLE_FOLDER),
+                    seed=self._config.seed,
                     samples=str(folder / SAMPLES_FILE),
                     incumbent=self._incumbent(alert.release),
                     settings=self._config.settings,

@@ -11,15 +11,18 @@ import pytest
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Play the demo once and return its report."""
+@pytest.fixture(scope="module", params=["turns", "sessions"])
+def report(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """Play the demo once with each sensor and return its report."""
     folder = tmp_path_factory.mktemp("demo")
     path = folder / "demo-report.json"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "hub", "demo"),
             *("--folder", str(folder / "run"), "--report", str(path)),
+            *("--sensor", request.param),
         ],
         capture_output=True,
         text=True,
@@ -59,6 +62,12 @@ def test_the_bad_release_is_on_no_device_in_the_end(report: dict[str, Any]) -> N
     assert report["devices_on_release"] == {"1": 0, "2": 8, "3": 0}
     assert report["devices_by_phase"]["release_1"] == {"1": 8}
     assert report["rollouts"]["release_3"] == "ROLLED_BACK"
+
+
+def test_the_bad_release_never_left_the_canary(report: dict[str, Any]) -> None:
+    """It was active on two devices at most, and no good release was stopped."""
+    assert len(report["bad_release_devices"]) <= 2
+    assert not report["good_release_stopped"]
 
 
 def test_release_2_came_as_a_patch_where_one_was_smaller(

@@ -13,6 +13,7 @@ import pytest
 
 from edge_agent.runtime.litert import load_model
 from edge_agent.wire.codec import decode
+from edge_agent.wire.manifest import CONFIDENCE_DROP
 from edge_agent.wire.profile import ReferenceProfile
 from trainer.bundle import OpenBundle, file_ref, read_bundle, write_bundle
 from trainer.errors import DataError
@@ -220,6 +221,9 @@ def test_a_retrain_goes_through_every_stage(made: Path, tmp_path: Path) -> None:
         "incumbent.left",
         "accuracy.p10-left",
     } <= set(bundle.metrics)
+    card = read_bundle(tmp_path / "bundle").files["card.md"].decode()
+    assert (CONFIDENCE_DROP in bundle.metrics) is bundle.gate.ok
+    assert ("Mean confidence on" in card) is bundle.gate.ok
 
 
 def finetune(made: Path, folder: Path, scope: str) -> OpenBundle:

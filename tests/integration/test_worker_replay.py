@@ -1,9 +1,11 @@
 """The replay source on real files."""
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -47,14 +49,20 @@ class Seen:
 
 
 @contextmanager
-def _playing(path: Path, seen: Seen, rate: float = 500.0) -> Iterator[Replay]:
+def _playing(
+    path: Path,
+    seen: Seen,
+    rate: float = 500.0,
+    order: Literal["turns", "sessions"] = "turns",
+) -> Iterator[Replay]:
     ports = SourcePorts(
         clock=SystemClock(),
         contract=lambda: CONTRACT,
         ask=seen.take,
         spawn=lambda _name, _body: None,
     )
-    replay = Replay(ReplaySource(path=path.name, rate=rate), path.parent, ports)
+    config = ReplaySource(path=path.name, rate=rate, order=order)
+    replay = Replay(config, path.parent, ports)
     stop = threading.Event()
     thread = threading.Thread(target=replay.run, args=(stop,))
     thread.start()
@@ -63,6 +71,18 @@ def _playing(path: Path, seen: Seen, rate: float = 500.0) -> Iterator[Replay]:
     finally:
         stop.set()
         thread.join(5)
+
+
+def test_in_sessions_a_recording_is_delivered_whole(tmp_path: Path) -> None:
+    """All windows of one recording come before any of the next."""
+    path = tmp_path / "play.npz"
+    _write(path, **{name: np.zeros((300, 2), np.float32) for name in "abc"})
+    seen = Seen()
+    with _playing(path, seen, order="sessions"):
+        seen.wait(lambda: len(seen.ids) >= 33)
+    names = [one.partition("@")[0] for one in seen.ids[:33]]
+    assert sorted(names) == sorted("abc" * 11)
+    assert sum(a != b for a, b in itertools.pairwise(names)) == 2
 
 
 def test_a_replaced_file_is_played_at_once(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """In which order the windows of recordings are played."""
 
-from edge_agent.serve.sources.replay import plan_cycle
+from edge_agent.serve.sources.replay import plan_cycle, plan_sessions
 from edge_agent.serve.windowing import Windowing, windowing_of
 from edge_agent.wire.manifest import InputContract, TensorContract
 
@@ -36,3 +36,43 @@ def test_without_a_hop_windows_do_not_overlap() -> None:
     """Hop 0 in the contract means one window after another."""
     contract = InputContract(tensor=TensorContract(name="x", shape=[50, 3]))
     assert windowing_of(contract) == Windowing(length=50, hop=50)
+
+
+LENGTHS = {"a": 333, "b": 460, "c": 140, "d": 99}
+
+
+def test_in_sessions_a_recording_is_played_whole() -> None:
+    """A recording begins only when the one before it has ended, and never again."""
+    for cycle in range(20):
+        played = [name for name, _ in plan_sessions(LENGTHS, WINDOWING, cycle, 1)]
+        begun = [name for place, name in enumerate(played) if name != played[place - 1]]
+        assert sorted(begun) == sorted(LENGTHS)
+
+
+def test_a_cycle_has_the_same_samples_in_either_order() -> None:
+    """Sessions change when a sample is played, not whether."""
+    for cycle in range(20):
+        turns = plan_cycle(LENGTHS, WINDOWING, cycle)
+        sessions = plan_sessions(LENGTHS, WINDOWING, cycle, 1)
+        assert sorted(sessions) == sorted(turns)
+
+
+def test_the_order_of_sessions_follows_from_the_seed_alone() -> None:
+    """A run is reproduced by its seed, whatever order the file lists recordings in."""
+
+    def orders(seed: int, lengths: dict[str, int]) -> list[tuple[str, int]]:
+        return [
+            window
+            for cycle in range(8)
+            for window in plan_sessions(lengths, WINDOWING, cycle, seed)
+        ]
+
+    backwards = dict(reversed(LENGTHS.items()))
+    assert orders(1, LENGTHS) == orders(1, backwards)
+    assert orders(1, LENGTHS) != orders(2, LENGTHS)
+
+
+def test_each_cycle_of_sessions_has_an_order_of_its_own() -> None:
+    """Over eight cycles of four recordings, several orders occur."""
+    firsts = {next(plan_sessions(LENGTHS, WINDOWING, n, 1))[0] for n in range(8)}
+    assert len(firsts) > 1

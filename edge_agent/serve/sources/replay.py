@@ -1,14 +1,17 @@
 """Recordings played as the device's sensor, over and over.
 
 A cycle takes the windows of all recordings in turn: the first window of each, then the
-second of each, …; every cycle starts a few rows later, so no two are alike. A sample's
-id is ``recording@offset#cycle``. Of a model with several inputs the file has an array
-for each, and a sample is a row of them all. When the file is replaced, its successor is
-played at once. What is wrong inside a file (NaN, wrong axes, too short) is passed on
-and rejected sample by sample; a file that cannot be read is named once and tried again.
+second of each, …; every cycle starts a few rows later, so no two are alike. In sessions
+it takes the recordings one after the other, each whole, in an order of its own, as
+people do one thing at a time. A sample's id is ``recording@offset#cycle``. Of a model
+with several inputs the file has an array for each, and a sample is a row of them all.
+When the file is replaced, its successor is played at once. What is wrong inside a file
+(NaN, wrong axes, too short) is passed on and rejected sample by sample; a file that
+cannot be read is named once and tried again.
 """
 
 import logging
+import random
 import threading
 import zipfile
 import zlib
@@ -47,16 +50,38 @@ def plan_cycle(
 
     A recording shorter than a window is yielded once, at 0: it is rejected as such.
     """
-    length, hop = windowing.length, windowing.hop
-    start = (cycle * PHASE_ROWS) % hop
-    offsets = {
-        name: range(start, rows - length + 1, hop) if rows >= length else range(1)
-        for name, rows in lengths.items()
-    }
+    offsets = _offsets(lengths, windowing, cycle)
     for place in range(max(map(len, offsets.values()), default=0)):
         for name, wanted in offsets.items():
             if place < len(wanted):
                 yield name, wanted[place]
+
+
+def plan_sessions(
+    lengths: Mapping[str, int], windowing: Windowing, cycle: int, seed: int
+) -> Iterator[tuple[str, int]]:
+    """Yield (recording, offset) of one cycle, each recording whole.
+
+    The order of recordings follows from ``seed`` and ``cycle`` alone. The offsets are
+    those of :func:`plan_cycle`, so a cycle has the same samples in either order.
+    """
+    offsets = _offsets(lengths, windowing, cycle)
+    names = sorted(offsets)
+    random.Random(f"{seed}/{cycle}").shuffle(names)  # noqa: S311 - nothing secret
+    for name in names:
+        for offset in offsets[name]:
+            yield name, offset
+
+
+def _offsets(
+    lengths: Mapping[str, int], windowing: Windowing, cycle: int
+) -> dict[str, range]:
+    length, hop = windowing.length, windowing.hop
+    start = (cycle * PHASE_ROWS) % hop
+    return {
+        name: range(start, rows - length + 1, hop) if rows >= length else range(1)
+        for name, rows in lengths.items()
+    }
 
 
 def read_recordings(path: Path) -> dict[str, NDArray[Any]]:
@@ -98,6 +123,7 @@ class Replay:
         self._path = folder / config.path
         self._override = Override(length=config.length, hop=config.hop)
         self._period_s = 1.0 / config.rate
+        self._order, self._seed = config.order, config.seed
         self._ports = ports
         self._intake = Intake(name=self.name, ports=ports)
         self.counters = self._intake.counters
@@ -138,7 +164,7 @@ class Replay:
         """Play one cycle; end early when the file or the contract changes."""
         recordings, windowing = self._recordings, self._cut(contract)
         played = False
-        for name, offset in plan_cycle(lengths, windowing, cycle):
+        for name, offset in self._plan(lengths, windowing, cycle):
             if stop.wait(self._pace.wait_s(self._period_s)):
                 return
             if self._look_sometimes() or not self._still(contract):
@@ -154,6 +180,13 @@ class Replay:
         if not played:
             # Nothing to cut at this phase: do not spin through empty cycles.
             stop.wait(CHECK_S)
+
+    def _plan(
+        self, lengths: Mapping[str, int], windowing: Windowing, cycle: int
+    ) -> Iterator[tuple[str, int]]:
+        if self._order == "sessions":
+            return plan_sessions(lengths, windowing, cycle, self._seed)
+        return plan_cycle(lengths, windowing, cycle)
 
     def _cut(self, contract: InputContract) -> Windowing:
         if isinstance(contract, Joined):

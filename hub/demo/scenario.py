@@ -1,0 +1,51 @@
+"""What the demo's wearers do, and how much of it the hub waits for.
+
+In ``turns`` a wearer's sensor gives a window of each exercise in turn, so that every
+second holds some of everything. In ``sessions`` a wearer does one exercise at a time,
+each recording whole (13 to 24 s of life), in an order drawn anew for each cycle: what
+the newest predictions are then says which exercise it is, not how good a model is.
+
+The drift monitor compares blocks of what a device saw, and takes one for a drift that
+holds other exercises than another. With sessions its blocks therefore cover whole
+cycles (about 280 windows): three for the baseline, two for what is compared with it.
+Simulated on the wearers' right arms (4 devices, 12 seeds, blocks that begin anywhere):
+with the blocks of ``turns`` all 12 runs alert falsely, with these none, and a change of
+arms is found after 280 windows instead of 140 (at most 420 instead of 280).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """How the sensor is played, and the hub's settings that follow from it.
+
+    ``order`` is the replay source's. ``min_labels`` are independent labels a cohort.
+    """
+
+    order: str
+    baseline_rows: int
+    recent_rows: int
+    min_labels: int
+    min_samples: int
+    max_samples_per_device: int
+
+
+SCENARIOS = {
+    "turns": Scenario(
+        order="turns",
+        baseline_rows=560,
+        recent_rows=280,
+        min_labels=250,
+        min_samples=600,
+        max_samples_per_device=200,
+    ),
+    "sessions": Scenario(
+        order="sessions",
+        baseline_rows=840,
+        recent_rows=560,
+        min_labels=500,
+        min_samples=1200,
+        max_samples_per_device=400,
+    ),
+}
