@@ -20,14 +20,15 @@ _COLUMNS = (
     "lost",
     "twice",
 )
+_WHOLE = ("left arm", "right arm", "stopped by")
 _SHARES = ("left_before", "left_after", "right_before", "right_after")
 
 
 def print_repeat(report: RepeatReport, path: Path, console: Console) -> None:
     """Print a row a run, then medians with ranges, and the pass rate."""
-    table = Table(title=f"sensor: {report.sensor}", box=None, pad_edge=False)
+    table = Table(title=f"sensor: {report.sensor}", box=None, padding=(0, 1, 0, 0))
     for name in _COLUMNS:
-        table.add_column(name, no_wrap=name == "stopped by")
+        table.add_column(name, no_wrap=name in _WHOLE)
     for run in report.outcomes:
         table.add_row(*_cells(run))
     console.print(table, markup=False)

@@ -128,12 +128,13 @@ def make_report(stage: Stage, run: Run) -> Report:
             read.good_releases_stopped(stage.engine, (FIRST, SECOND))
         ),
         records=run.records,
-        versions={
-            **{name: version(name) for name in _PACKAGES},
-            "python": platform.python_version(),
-            "broker": run.broker,
-        },
+        versions=_versions(run.broker),
     )
+
+
+def _versions(broker: str) -> dict[str, str]:
+    packages = {name: version(name) for name in _PACKAGES}
+    return {**packages, "python": platform.python_version(), "broker": broker}
 
 
 def _by_arm(

@@ -38,9 +38,8 @@ from hub.storage.streams import StreamKey
 from hub.storage.tables import RELEASES, ROLLOUTS
 from tests.hub_records import plant
 
-CONFIG = HubConfig(
-    retrain=RetrainConfig(min_samples=4, max_samples_per_device=2, seed=11)
-)
+RETRAIN = RetrainConfig(min_samples=4, max_samples_per_device=2, seed=11)
+CONFIG = HubConfig(retrain=RETRAIN)
 FILE = FileRef(name="x", sha256="0" * 64, bytes=0)
 WRITES_BUNDLE = """
 import json, pathlib, sys
@@ -268,7 +267,7 @@ def test_an_alert_becomes_a_release(rig: Rig) -> None:
     assert rig.rolled_out == [2]
     assert len(rig.service.list_jobs()) == 1
     order = codec.decode((Path(job.folder) / "job.json").read_bytes(), Job)
-    assert order.seed == CONFIG.retrain.seed
+    assert order.seed == RETRAIN.seed
     assert order.incumbent is not None
     assert order.incumbent.bundle == str(rig.home.releases.resolve() / "1")
     with np.load(order.samples, allow_pickle=False) as samples:
