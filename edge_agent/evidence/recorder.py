@@ -42,7 +42,8 @@ log = logging.getLogger(__name__)
 class _Stream:
     """One stream: its newest sample, and when the next one shall be kept.
 
-    ``unit`` is the open group of slots (-1: none), ``filled`` how many of it are.
+    ``unit`` is the open group of slots (-1: none), begun at ``since``; ``filled`` is
+    how many of it are.
     """
 
     key: int
@@ -51,6 +52,7 @@ class _Stream:
     due: float
     last: float
     unit: int = -1
+    since: float = 0.0
     filled: int = 0
     stretch: int = 0
     kept: int = 0
@@ -58,10 +60,11 @@ class _Stream:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A sample that shall be kept."""
+    """A sample that shall be kept; ``before`` is when the one before it came."""
 
     stream: _Stream
     number: int
+    before: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +111,8 @@ class Recorder:
         try:
             state = self._streams.get(stream) or self._track(stream)
             state.number = number = state.number + 1
-            state.last = now = self._mono()
-            if now < state.due:
-                return None
-            return Due(state, number)
+            before, state.last = state.last, self._mono()
+            return Due(state, number, before) if state.last >= state.due else None
         except Exception as error:  # noqa: BLE001 - the ring fails no prediction
             self._fail(error)
             return None
@@ -241,10 +242,13 @@ class Recorder:
             return made
 
     def _keep(self, due: Due, first: Array, extra: Mapping[str, Array]) -> None:
-        state, now = due.stream, self._mono()
-        if state.unit < 0 and not self._begin_unit(state):
-            state.due = self._next_due(now)
-            return
+        state = due.stream
+        if state.unit < 0:
+            # The moment that was drawn, not the sample's: else slow streams get less.
+            state.since = max(state.due, due.before)
+            if not self._begin_unit(state):
+                state.due = self._next_due(state.since)
+                return
         if self._span > 1 and (not state.filled or due.number != state.kept + 1):
             # Requests of several threads may overtake each other: a new stretch.
             self._stretch = state.stretch = self._stretch + 1
@@ -261,7 +265,7 @@ class Recorder:
         state.filled, state.kept = state.filled + 1, due.number
         if state.filled == self._span:
             state.unit, state.filled = -1, 0
-            state.due = self._next_due(now)
+            state.due = self._next_due(state.since)
         else:
             state.due = -math.inf
 
@@ -289,10 +293,10 @@ class Recorder:
         since = self._mono() - MEAN_AGE_S
         return {key for key, last in heard.items() if last >= since}
 
-    def _next_due(self, now: float) -> float:
+    def _next_due(self, since: float) -> float:
         if self._reservoir.has_room:
             return -math.inf
-        return now + self._reservoir.gap_s(self._age(), self._live())
+        return since + self._reservoir.gap_s(self._age(), self._live())
 
     def _age(self) -> float:
         """Return for how long the ring has been recorded, restarts left out."""

@@ -14,6 +14,7 @@ from edge_agent.child import worker_command, worker_environment
 from edge_agent.config import OutboxConfig
 from edge_agent.engine import Engine
 from edge_agent.errors import WorkerError
+from edge_agent.evidence.memory import EvidenceMemory
 from edge_agent.pipeline.rows import channel_values
 from edge_agent.serve.client import Client
 from edge_agent.sketch.reference import build_reference
@@ -125,6 +126,8 @@ class Device:
         _release(self.store, 2, "tiny-int8.tflite")
         self.assign(active=1)
         self.process: subprocess.Popen[bytes] | None = None
+        self.evidence: EvidenceMemory | None = None
+        """What the worker is given as its ring; none: not even a word of it."""
         self.client = Client(self.state / "agent.sock", 10.0)
 
     def assign(self, *, active: int, previous: int = 0) -> None:
@@ -153,10 +156,12 @@ class Device:
 
     def start(self, *within: str) -> None:
         """Start the worker, as an argument of ``within``; wait until it answers."""
+        ring = self.evidence
         self.process = subprocess.Popen(
-            [*within, *worker_command(self.config, BOOT)],
+            [*within, *worker_command(self.config, BOOT, ring)],
             env=worker_environment(),
             stdin=subprocess.PIPE,
+            pass_fds=[ring.fd] if ring is not None and ring.fd >= 0 else [],
         )
         wait_for(self._answers)
 

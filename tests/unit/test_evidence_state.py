@@ -2,18 +2,48 @@
 
 from pathlib import Path
 
+import flatbuffers
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
+from edge_agent.runtime.litert import load_model
 from edge_agent.runtime.state import keeps_state
 
 DATA = Path(__file__).parents[1] / "data"
-PLAIN = sorted([*DATA.glob("*.tflite"), *DATA.glob("kinds/**/*.tflite")])
+LOOP = DATA / "stateful" / "lstm.tflite"
+"""A recurrent net as a loop inside the graph, which begins anew with each sample."""
+PLAIN = sorted([*DATA.glob("*.tflite"), *DATA.glob("kinds/*.tflite"), LOOP])
 
 
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.stem)
 def test_models_without_variables_keep_no_state(path: Path) -> None:
     """Feed-forward models, of every number format, keep none."""
     assert not keeps_state(path.read_bytes())
+
+
+def test_a_model_with_a_resource_variable_keeps_state() -> None:
+    """Its operators read and assign one."""
+    assert keeps_state((DATA / "stateful" / "sum.tflite").read_bytes())
+
+
+def test_a_model_with_a_variable_tensor_keeps_state() -> None:
+    """As fused recurrent operators have them."""
+    model = schema.ModelT.InitFromPackedBuf((DATA / "tiny.tflite").read_bytes(), 0)
+    model.subgraphs[0].tensors[-1].isVariable = True
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    assert keeps_state(bytes(builder.Output()))
+
+
+def test_a_model_that_is_said_to_keep_state_answers_otherwise_the_second_time() -> None:
+    """The same sample twice has two answers: single samples could not compare it."""
+    model = load_model((DATA / "stateful" / "sum.tflite").read_bytes())
+    sample = np.ones(model.inputs[0].shape, np.float32)
+    first, second = model.predict(sample), model.predict(sample)
+    model.close()
+    (name,) = first
+    assert not np.array_equal(first[name], second[name])
 
 
 @pytest.mark.parametrize("cut", [0, 3, 4, 20, 400])
