@@ -8,32 +8,41 @@ window nor its figures. The worker calls this from its API and source threads.
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from edge_agent.base.clock import Clock
 from edge_agent.config import ProfileConfig
-from edge_agent.errors import AgentError, SampleRejectedError, WorkerError
+from edge_agent.errors import (
+    AgentError,
+    ModelError,
+    SampleRejectedError,
+    WorkerError,
+)
 from edge_agent.pipeline.collect import Collector, CollectState
+from edge_agent.pipeline.feedback import UNKNOWN_LABEL, check_label, feedback_record
 from edge_agent.pipeline.figures import Event, Figures, Tally, predicted
-from edge_agent.pipeline.infer import Answer, Ladder
+from edge_agent.pipeline.infer import Answer, Ladder, NoAnswerError
 from edge_agent.pipeline.observe import Observer
 from edge_agent.pipeline.prediction import FROM_TOP, Given, Prediction, ServedBy
-from edge_agent.pipeline.recent import Entry, Recent
-from edge_agent.pipeline.shadow import Beside
+from edge_agent.pipeline.recent import Entry, OtherAnswer, Recent
+from edge_agent.pipeline.shadow import Asked
+from edge_agent.pipeline.shadow_place import Beside
 from edge_agent.pipeline.waiting import (
     SWAPPED_OUT,
     OwnerClosedError,
     ShedError,
     Urgency,
 )
-from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
+from edge_agent.wire.records import AnyRecord, SampleRecord
+
+__all__ = ["UNKNOWN_LABEL", "UNKNOWN_SAMPLE", "PathPorts", "SamplePath"]
 
 SWAP_RETRIES = 3
 API_STREAM = "api"
 """The stream of samples that come over the local API."""
 UNKNOWN_SAMPLE = "AGENT-WORKER-007"
-UNKNOWN_LABEL = "AGENT-WORKER-008"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +120,7 @@ class SamplePath:
             ShedError: It is background work that gave way to live requests.
             AgentError: No step of the ladder can answer; it is counted.
         """
-        beside = self._ports.beside
-        beside.after_reply()
+        self._ports.beside.after_reply()
         for _ in range(SWAP_RETRIES):
             ladder = self._ladder.only(release) if release else self._ladder
             try:
@@ -124,12 +132,16 @@ class SamplePath:
                 raise
             except ShedError:
                 raise  # The caller counts what it sheds; the model did nothing wrong.
-            except AgentError:
+            except AgentError as error:
                 self._note_event(ladder, Event(failed=True))
+                if isinstance(error, NoAnswerError) and _fails(ladder, error.failures):
+                    self._share(ladder, sample, stream)
                 raise
-            if answer.served_by is ServedBy.ACTIVE and ladder.active is not None:
-                beside.note(sample, answer.prediction, ladder.active.owner)
             entry = self._note_answer(ladder, sample_id, answer)
+            if answer.served_by is ServedBy.ACTIVE:
+                self._share(ladder, sample, stream, (answer.prediction, entry))
+            elif _fails(ladder, answer.failures):
+                self._share(ladder, sample, stream)
             self._ports.answered(entry, stream)
             return entry, answer.prediction
         raise WorkerError(SWAPPED_OUT, "models are being swapped", retryable=True)
@@ -149,11 +161,12 @@ class SamplePath:
                     f"no recent prediction of sample {sample_id!r}",
                     cure="send labels sooner, and with the id of the prediction",
                 )
-            _check_label(entry, label)
+            check_label(entry, label)
             if not self._recent.take_label(sample_id):
                 return False
             now = self._ports.clock.wall()
-            records: list[AnyRecord] = [_feedback_record(entry, label, now)]
+            other = self._recent.other_of(sample_id)
+            records: list[AnyRecord] = [feedback_record(entry, label, now, other)]
             sample = self._sample_record(entry, label, now)
         if sample is not None:
             records.append(sample)
@@ -218,6 +231,32 @@ class SamplePath:
         """Return the state of the collection, and refusals by reason."""
         with self._lock:
             return self._collector.state, dict(self._collector.refused)
+
+    def _share(
+        self,
+        ladder: Ladder,
+        sample: Given,
+        stream: str,
+        made: tuple[Prediction, Entry] | None = None,
+    ) -> None:
+        """Have the release in shadow asked too, once the reply is sent."""
+        active, beside = ladder.active, self._ports.beside
+        turn = beside.take_turn(active.release, stream) if active is not None else None
+        if turn is None or active is None:
+            return
+        answer, entry = made or (None, None)
+        asked = Asked(
+            sample=sample,
+            answer=answer,
+            attach=partial(self._attach, entry) if entry and entry.label else None,
+            stateful=active.stateful,
+        )
+        beside.note(turn, asked, active.owner)
+
+    def _attach(self, entry: Entry, other: OtherAnswer) -> bool:
+        """Keep another release's answer; true where the sample has its label."""
+        with self._lock:
+            return self._recent.attach(entry, other)
 
     def _note_event(self, ladder: Ladder, event: Event) -> None:
         with self._lock:
@@ -293,28 +332,13 @@ class SamplePath:
                 self._ports.emit(record)
 
 
-def _check_label(entry: Entry, label: str) -> None:
-    if entry.labels and label not in entry.labels:
-        raise WorkerError(
-            UNKNOWN_LABEL,
-            f"{label!r} is no label of release {entry.release}",
-            cure=f"known: {', '.join(entry.labels)}"[:512],
-        )
-    if not entry.label:
-        raise WorkerError(UNKNOWN_LABEL, f"release {entry.release} predicts no classes")
+def _fails(ladder: Ladder, failures: Sequence[AgentError]) -> bool:
+    """Tell whether the active release itself failed at a sample.
 
-
-def _feedback_record(entry: Entry, label: str, now: float) -> FeedbackRecord:
-    return FeedbackRecord(
-        at=now,
-        sample_id=entry.sample_id,
-        release=entry.release,
-        predicted=entry.label,
-        label=label,
-        correct=entry.label == label,
-        confidence=min(max(entry.confidence, 0.0), 1.0),
-        predicted_at=entry.at,
-    )
+    A release that was not asked, or not in time, may be good at it.
+    """
+    is_release = ladder.active is not None and not ladder.active.is_factory
+    return is_release and bool(failures) and isinstance(failures[0], ModelError)
 
 
 def _copy(figures: Figures) -> Figures:
