@@ -137,11 +137,11 @@ class Ladder:
                 failures=tuple(failures),
             )
         why = failures[0].text if failures else "no release is loaded"
-        error = NoAnswerError(
+        refusal = NoAnswerError(
             "AGENT-MODEL-006",
             f"no model can answer: {why}",
             cure="roll out a release to this device, or set `fallback` in agent.toml",
             retryable=True,
         )
-        error.failures = tuple(failures)
-        raise error
+        refusal.failures = tuple(failures)
+        raise refusal
