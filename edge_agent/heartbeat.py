@@ -109,6 +109,7 @@ class WorkerPort:
             ready=reply.ready,
             busy_s=reply.busy_s,
             problem=reply.problem,
+            figures=reply.figures,
         )
 
     def reload(self) -> Loaded:

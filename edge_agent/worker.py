@@ -9,8 +9,8 @@ are committed first. A thread that dies takes the process down with exit code 1.
 Threads: ``main`` (waiting for the end), ``records`` (commits, window ages), ``api``,
 ``http-unix``, ``http`` and one for each connection (which also runs the model, where
 that is free), ``grpc`` (and gRPC's own), ``model-N`` (runs release N for all who wait),
-``shadow-N`` (the only user of a candidate beside it), ``source-NAME``, ``sink-NAME``,
-``stdin``.
+``shadow-N`` (the only user of a candidate beside it, or asks the release before),
+``source-NAME``, ``sink-NAME``, ``stdin``.
 """
 
 # isort: off
@@ -42,7 +42,8 @@ from edge_agent.pipeline.consent_file import ConsentFile
 from edge_agent.pipeline.loading import LoadPorts, SlotLoader
 from edge_agent.pipeline.path import PathPorts, SamplePath
 from edge_agent.pipeline.pressure import SystemPressure
-from edge_agent.pipeline.shadow import Beside, ShadowPorts
+from edge_agent.pipeline.shadow import ShadowPorts
+from edge_agent.pipeline.shadow_place import Beside
 from edge_agent.pipeline.shedder import Shedder, ShedPorts
 from edge_agent.pipeline.shedding import Limits, Shed
 from edge_agent.pipeline.writer import RecordWriter

@@ -18,7 +18,8 @@ from edge_agent.pipeline.owner import HUNG
 from edge_agent.pipeline.path import SamplePath
 from edge_agent.pipeline.recent import Entry
 from edge_agent.pipeline.selfcheck import check_ladder
-from edge_agent.pipeline.shadow import Beside
+from edge_agent.pipeline.shadow import Role, ShadowPlan
+from edge_agent.pipeline.shadow_place import Beside
 from edge_agent.pipeline.shedder import ShedView
 from edge_agent.runtime.port import Array
 from edge_agent.serve import protocol as p
@@ -26,6 +27,8 @@ from edge_agent.serve.parts import sample_of
 from edge_agent.store.slots import Slots, SlotStore
 
 SHADOW_PHASE = "SHADOW"
+ACTIVE_PHASES = frozenset({"ACTIVATE", "PROBATION", "COMMIT", "IDLE"})
+"""Phases in which what the assignment names is what answers."""
 RELOAD_HUNG_S = 30.0
 STATM = Path("/proc/self/statm")
 
@@ -125,11 +128,13 @@ class WorkerApi:
                 slots = slots_store.read()
             finally:
                 slots_store.close()
-            self._beside.follow(*shadow_of(slots))
+            plan = shadow_of(slots)
+            self._beside.make_room(plan)
             old = self._path.ladder
             loading = self._loader.follow(slots.active, slots.previous, old)
             self._problem = loading.problem[:4096]
             self._path.swap(loading.ladder)
+            self._beside.follow(plan, loading.ladder)
             close_unused(old, loading.ladder)
 
     @contextlib.contextmanager
@@ -191,6 +196,8 @@ class WorkerApi:
             ready=view.ready,
             busy_s=view.busy_s,
             problem=view.problem[:4096],
+            figures=self._beside.figures(),
+            labels_early=view.labels_early,
         )
 
     def _stats(self) -> p.StatsReply:
@@ -228,12 +235,21 @@ def _shedding(view: ShedView) -> p.SheddingReply:
     )
 
 
-def shadow_of(slots: Slots) -> tuple[int, float]:
-    """Return what the slot row wants run in shadow (0: nothing), and how often."""
-    policy = slots.assignment.shadow if slots.assignment else UNSET
-    if slots.phase != SHADOW_PHASE or policy is UNSET:
-        return 0, 0.0
-    return slots.candidate, policy.sample_ratio
+def shadow_of(slots: Slots) -> ShadowPlan:
+    """Return what the slot row wants run in shadow, and on which share of requests.
+
+    The candidate before it is activated; afterwards the release before, for as long as
+    the newest assignment is the one that brought the active release.
+    """
+    assignment = slots.assignment
+    if assignment is None or assignment.shadow is UNSET:
+        return ShadowPlan()
+    ratio = assignment.shadow.sample_ratio
+    if slots.phase == SHADOW_PHASE:
+        return ShadowPlan(release=slots.candidate, ratio=ratio)
+    if slots.phase in ACTIVE_PHASES and slots.active == assignment.release:
+        return ShadowPlan(release=slots.previous, ratio=ratio, role=Role.PREVIOUS)
+    return ShadowPlan()
 
 
 def reply_of(entry: Entry) -> p.Prediction:

@@ -40,14 +40,24 @@ class Loaded:
     reference: ReferenceProfile
     reference_sha256: str
     is_factory: bool = False
+    stateful: bool = False
+    """Whether an answer depends on the samples before."""
     extra_inputs: tuple[InputContract, ...] = ()
-    keeps_state: bool = False
-    """Whether it remembers one sample when it answers the next."""
 
     @property
     def inputs(self) -> tuple[InputContract, ...]:
         """All inputs, in order."""
         return (self.contract, *self.extra_inputs)
+
+
+class NoAnswerError(ModelError):
+    """No step of the ladder can answer.
+
+    Attributes:
+        failures: Why not, from the top.
+    """
+
+    failures: tuple[AgentError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +107,7 @@ class Ladder:
             SampleRejectedError: The sample fails a quality check.
             OwnerClosedError: The active model was swapped out meanwhile.
             ShedError: It is background work that gave way to live requests.
-            ModelError: No step can answer (``AGENT-MODEL-006``).
+            NoAnswerError: No step can answer (``AGENT-MODEL-006``).
         """
         failures: list[AgentError] = []
         factory = self.active is not None and self.active.is_factory
@@ -127,9 +137,11 @@ class Ladder:
                 failures=tuple(failures),
             )
         why = failures[0].text if failures else "no release is loaded"
-        raise ModelError(
+        refusal = NoAnswerError(
             "AGENT-MODEL-006",
             f"no model can answer: {why}",
             cure="roll out a release to this device, or set `fallback` in agent.toml",
             retryable=True,
         )
+        refusal.failures = tuple(failures)
+        raise refusal

@@ -15,6 +15,7 @@ from edge_agent.pipeline.infer import Ladder, Loaded
 from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.prediction import Predictor
 from edge_agent.pipeline.rows import channel_values
+from edge_agent.pipeline.shadow import Opened
 from edge_agent.runtime.state import keeps_state
 from edge_agent.runtime.telling import trial_sample
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
@@ -99,13 +100,19 @@ class SlotLoader:
         log.info(MODEL_LOADED, extra={"release": release, "sha256": fresh.sha256})
         return fresh
 
-    def open_candidate(self, release: int) -> Predictor:
+    def open_candidate(self, release: int) -> Opened:
         """Load a release that shall run in shadow, and try it on a sample.
 
         Raises:
             AgentError: It cannot be loaded or run.
         """
-        return self._open(self._store.load_release(release))
+        files = self._store.load_release(release)
+        labels = tuple(files.release.bundle.labels)
+        return Opened(
+            predictor=self._open(files),
+            labels=labels,
+            stateful=keeps_state(files.model),
+        )
 
     def _open(self, files: LoadedRelease) -> Predictor:
         engine = self._ports.open_engine(files)
@@ -135,7 +142,7 @@ class SlotLoader:
             reference=files.reference,
             reference_sha256=bundle.reference.sha256,
             is_factory=release == FACTORY_RELEASE,
-            keeps_state=keeps_state(files.model),
+            stateful=keeps_state(files.model),
         )
 
 

@@ -8,36 +8,43 @@ window nor its figures. The worker calls this from its API and source threads.
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from edge_agent.base.clock import Clock
 from edge_agent.config import ProfileConfig
-from edge_agent.errors import AgentError, SampleRejectedError, WorkerError
+from edge_agent.errors import (
+    AgentError,
+    ModelError,
+    SampleRejectedError,
+    WorkerError,
+)
 from edge_agent.evidence.recorder import Recorder
 from edge_agent.pipeline.collect import Collector, CollectState
+from edge_agent.pipeline.feedback import UNKNOWN_LABEL, check_label, feedback_record
 from edge_agent.pipeline.figures import Event, Figures, Tally, predicted
-from edge_agent.pipeline.infer import Answer, Ladder, Loaded
+from edge_agent.pipeline.infer import Answer, Ladder, NoAnswerError
 from edge_agent.pipeline.observe import Observer
+from edge_agent.pipeline.own_inputs import OwnInputs
 from edge_agent.pipeline.prediction import FROM_TOP, Given, Prediction, ServedBy
-from edge_agent.pipeline.recent import Entry, Recent
-from edge_agent.pipeline.shadow import Beside
-from edge_agent.pipeline.validate import DTYPE, INPUTS, SHAPE
+from edge_agent.pipeline.recent import Entry, OtherAnswer, Recent
+from edge_agent.pipeline.shadow import Asked
+from edge_agent.pipeline.shadow_place import Beside
 from edge_agent.pipeline.waiting import (
     SWAPPED_OUT,
     OwnerClosedError,
     ShedError,
     Urgency,
 )
-from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
+from edge_agent.wire.records import AnyRecord, SampleRecord
+
+__all__ = ["UNKNOWN_LABEL", "UNKNOWN_SAMPLE", "PathPorts", "SamplePath"]
 
 SWAP_RETRIES = 3
-MISFITS = frozenset({SHAPE, DTYPE, INPUTS})
-"""Reasons of samples that another release may take."""
 API_STREAM = "api"
 """The stream of samples that come over the local API."""
 UNKNOWN_SAMPLE = "AGENT-WORKER-007"
-UNKNOWN_LABEL = "AGENT-WORKER-008"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,7 @@ class PathPorts:
     answered: Callable[[Entry, str], None] = lambda _entry, _stream: None
     """Told every answer and its stream; must not wait."""
     recorder: Recorder | None = None
-    """Keeps some of the inputs that the active release answers."""
+    """Keeps some of the inputs that the active release was asked."""
 
 
 class SamplePath:
@@ -72,6 +79,7 @@ class SamplePath:
         self._before = Figures(0, "", [])
         self._recent = Recent()
         self._number = 0
+        self._own = OwnInputs(ports.recorder)
 
     @property
     def ladder(self) -> Ladder:
@@ -117,8 +125,7 @@ class SamplePath:
             ShedError: It is background work that gave way to live requests.
             AgentError: No step of the ladder can answer; it is counted.
         """
-        beside = self._ports.beside
-        beside.after_reply()
+        self._ports.beside.after_reply()
         for _ in range(SWAP_RETRIES):
             ladder = self._ladder.only(release) if release else self._ladder
             try:
@@ -127,16 +134,20 @@ class SamplePath:
                 continue  # Swapped out between reading the ladder and asking it.
             except SampleRejectedError as error:
                 self._note_event(ladder, Event(rejected=error.reason))
-                self._keep_misfit(ladder, sample, error.reason)
+                self._own.refuse(ladder.active, sample, error.reason)
                 raise
             except ShedError:
                 raise  # The caller counts what it sheds; the model did nothing wrong.
-            except AgentError:
+            except AgentError as error:
                 self._note_event(ladder, Event(failed=True))
+                if isinstance(error, NoAnswerError):
+                    self._note_failed(ladder, error.failures, sample, stream)
                 raise
-            if answer.served_by is ServedBy.ACTIVE and ladder.active is not None:
-                beside.note(sample, answer.prediction, ladder.active.owner)
             entry = self._note_answer(ladder, sample_id, answer, stream)
+            if answer.served_by is ServedBy.ACTIVE:
+                self._share(ladder, sample, stream, (answer.prediction, entry))
+            else:
+                self._note_failed(ladder, answer.failures, sample, stream)
             self._ports.answered(entry, stream)
             return entry, answer.prediction
         raise WorkerError(SWAPPED_OUT, "models are being swapped", retryable=True)
@@ -156,11 +167,12 @@ class SamplePath:
                     f"no recent prediction of sample {sample_id!r}",
                     cure="send labels sooner, and with the id of the prediction",
                 )
-            _check_label(entry, label)
+            check_label(entry, label)
             if not self._recent.take_label(sample_id):
                 return False
             now = self._ports.clock.wall()
-            records: list[AnyRecord] = [_feedback_record(entry, label, now)]
+            other = self._recent.other_of(sample_id)
+            records: list[AnyRecord] = [feedback_record(entry, label, now, other)]
             sample = self._sample_record(entry, label, now)
         if sample is not None:
             records.append(sample)
@@ -198,18 +210,8 @@ class SamplePath:
             else:
                 self._observer = Observer(new, self._profile, self._ports.clock)
                 self._tally = Tally(new.release, new.sha256, len(new.labels))
-            self._record(new)
+            self._own.follow(new)
         self._emit(closed)
-
-    def _record(self, new: Loaded | None) -> None:
-        """Keep inputs of a release from now on; the factory model has no rivals."""
-        recorder = self._ports.recorder
-        if recorder is None:
-            return
-        if new is None or new.is_factory:
-            recorder.follow((), stateful=False)
-        else:
-            recorder.follow(new.inputs, stateful=new.keeps_state)
 
     def tick(self) -> None:
         """Close the window if it is old."""
@@ -237,6 +239,32 @@ class SamplePath:
         with self._lock:
             return self._collector.state, dict(self._collector.refused)
 
+    def _share(
+        self,
+        ladder: Ladder,
+        sample: Given,
+        stream: str,
+        made: tuple[Prediction, Entry] | None = None,
+    ) -> None:
+        """Have the release in shadow asked too, once the reply is sent."""
+        active, beside = ladder.active, self._ports.beside
+        turn = beside.take_turn(active.release, stream) if active is not None else None
+        if turn is None or active is None:
+            return
+        answer, entry = made or (None, None)
+        asked = Asked(
+            sample=sample,
+            answer=answer,
+            attach=partial(self._attach, entry) if entry and entry.label else None,
+            stateful=active.stateful,
+        )
+        beside.note(turn, asked, active.owner)
+
+    def _attach(self, entry: Entry, other: OtherAnswer) -> bool:
+        """Keep another release's answer; true where the sample has its label."""
+        with self._lock:
+            return self._recent.attach(entry, other)
+
     def _note_event(self, ladder: Ladder, event: Event) -> None:
         with self._lock:
             self._total.add(event)
@@ -246,10 +274,27 @@ class SamplePath:
             if event.rejected and self._observer is not None:
                 self._observer.reject(event.rejected)
 
-    def _keep_misfit(self, ladder: Ladder, sample: Given, reason: str) -> None:
-        recorder, active = self._ports.recorder, ladder.active
-        if recorder is not None and active is not None and reason in MISFITS:
-            recorder.refuse(sample, reason)
+    def _note_failed(
+        self,
+        ladder: Ladder,
+        failures: Sequence[AgentError],
+        sample: Given,
+        stream: str,
+    ) -> None:
+        """Have a sample asked and kept that the active release itself failed on.
+
+        A release that was not asked, or not in time, may be good at it.
+        """
+        active = ladder.active
+        if active is None or active.is_factory:
+            return
+        if not failures or not isinstance(failures[0], ModelError):
+            return
+        self._share(ladder, sample, stream)
+        with self._lock:
+            is_served = active is self._ladder.active
+            due = self._own.count(stream) if is_served else None
+        self._own.keep_failed(due, active, sample)
 
     def _note_answer(
         self, ladder: Ladder, sample_id: str, answer: Answer, stream: str
@@ -257,7 +302,6 @@ class SamplePath:
         made = answer.prediction
         event = predicted(made.index, made.confidence, made.latency_us)
         closed, due = None, None
-        recorder = self._ports.recorder
         with self._lock:
             self._number += 1
             entry = self._entry(ladder, sample_id, answer)
@@ -271,10 +315,9 @@ class SamplePath:
                 self._tally.add(event if by_active else Event(failed=True))
                 if by_active and self._observer is not None:
                     closed = self._observer.add(made)
-                if recorder is not None and answer.served_by is ServedBy.ACTIVE:
-                    due = recorder.count(stream)
-        if due is not None and recorder is not None:
-            recorder.keep(due, made.inputs, made.extra)
+                if answer.served_by is ServedBy.ACTIVE:
+                    due = self._own.count(stream)
+        self._own.keep(due, made)
         self._emit(closed)
         return entry
 
@@ -321,30 +364,6 @@ class SamplePath:
         for record in records:
             if record is not None:
                 self._ports.emit(record)
-
-
-def _check_label(entry: Entry, label: str) -> None:
-    if entry.labels and label not in entry.labels:
-        raise WorkerError(
-            UNKNOWN_LABEL,
-            f"{label!r} is no label of release {entry.release}",
-            cure=f"known: {', '.join(entry.labels)}"[:512],
-        )
-    if not entry.label:
-        raise WorkerError(UNKNOWN_LABEL, f"release {entry.release} predicts no classes")
-
-
-def _feedback_record(entry: Entry, label: str, now: float) -> FeedbackRecord:
-    return FeedbackRecord(
-        at=now,
-        sample_id=entry.sample_id,
-        release=entry.release,
-        predicted=entry.label,
-        label=label,
-        correct=entry.label == label,
-        confidence=min(max(entry.confidence, 0.0), 1.0),
-        predicted_at=entry.at,
-    )
 
 
 def _copy(figures: Figures) -> Figures:

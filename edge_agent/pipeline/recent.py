@@ -1,6 +1,7 @@
-"""The latest predictions, by number and by sample id, and their inputs.
+"""The latest predictions, by number and by sample id, their inputs, and other answers.
 
-Bounded twice: predictions by count, inputs by bytes. Inputs are kept only where a
+Bounded twice: predictions, with what a second release answered, by count, inputs by
+bytes. Inputs are kept only where a
 consent to upload samples exists; nothing else needs them. Not thread-safe: the sample
 path's lock guards it.
 """
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+import msgspec
 import numpy as np
 
 from edge_agent.pipeline.prediction import ServedBy
@@ -37,6 +39,14 @@ class Entry:
     """The answer of a model that tells no classes; not kept."""
 
 
+class OtherAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a second release answered to the sample of an entry; ``labels`` are its."""
+
+    release: int
+    predicted: str
+    labels: tuple[str, ...]
+
+
 class Recent:
     """The ring of the latest predictions."""
 
@@ -48,6 +58,7 @@ class Recent:
         self._input_limit = input_bytes
         self._by_id: OrderedDict[str, Entry] = OrderedDict()
         self._labelled: set[str] = set()
+        self._others: dict[str, OtherAnswer] = {}
         self._inputs: OrderedDict[str, Floats] = OrderedDict()
         self._input_bytes = 0
 
@@ -77,6 +88,24 @@ class Recent:
         self._labelled.add(sample_id)
         return True
 
+    def attach(self, entry: Entry, other: OtherAnswer) -> bool:
+        """Keep what a second release answered to the sample of an entry.
+
+        Returns:
+            Whether the sample's label came before, so that they make no pair.
+        """
+        known = self._by_id.get(entry.sample_id)
+        if known is None or known.number != entry.number:
+            return False
+        if entry.sample_id in self._labelled:
+            return True
+        self._others[entry.sample_id] = other
+        return False
+
+    def other_of(self, sample_id: str) -> OtherAnswer | None:
+        """Return what a second release answered to a sample, if one did."""
+        return self._others.get(sample_id)
+
     def inputs_of(self, sample_id: str) -> Floats | None:
         """Return the input of a sample, if it is still kept."""
         return self._inputs.get(sample_id)
@@ -94,6 +123,7 @@ class Recent:
         if self._by_id.pop(sample_id, None) is None:
             return
         self._labelled.discard(sample_id)
+        self._others.pop(sample_id, None)
         inputs = self._inputs.pop(sample_id, None)
         if inputs is not None:
             self._input_bytes -= inputs.nbytes

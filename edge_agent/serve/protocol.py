@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from edge_agent.errors import WorkerError
+from edge_agent.evidence.judge import PairedFigures
 from edge_agent.wire.errors import UNREADABLE
 from edge_agent.wire.manifest import MAX_LABELS, NumberType
 from edge_agent.wire.records import ShadowSummary
@@ -290,12 +291,19 @@ class ShadowReply(_Op, frozen=True, kw_only=True, tag="shadow_reply"):
     """The pairs so far (release 0: nothing runs in shadow), and what keeps it.
 
     ``busy_s`` is how long loading, while not ``ready``, or one inference has taken.
+    ``figures`` are those of the latest 512 pairs, the older of the two releases as the
+    incumbent: before an activation the active one, after it the one in shadow. They are
+    missing where a release keeps state between samples. ``labels_early`` counts samples
+    whose true label came before the answer of the release in shadow: they are no pairs
+    for labels.
     """
 
     summary: ShadowSummary
     ready: bool = False
     busy_s: float = 0.0
     problem: Long = ""
+    figures: PairedFigures | None = None
+    labels_early: Count = 0
 
 
 class EvidenceReply(_Op, frozen=True, kw_only=True, tag="evidence_reply"):

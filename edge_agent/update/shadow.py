@@ -8,6 +8,7 @@ device goes on to its probation, and the hub sees on how many pairs that was dec
 
 from dataclasses import dataclass
 
+from edge_agent.evidence.judge import PairedFigures
 from edge_agent.update.probation import Judgement, Verdict
 from edge_agent.wire.control import ShadowPolicy
 from edge_agent.wire.records import ShadowSummary
@@ -30,13 +31,16 @@ class ShadowState:
     """What the worker says of the release that it runs in shadow.
 
     ``busy_s`` is how long the present step (loading, while not ``ready``, or one
-    inference) has taken; ``problem`` is why it does not run, or empty.
+    inference) has taken; ``problem`` is why it does not run, or empty. ``figures`` are
+    those of its latest pairs with the active release, the older release as the
+    incumbent; ``None`` where one of them keeps state between samples.
     """
 
     summary: ShadowSummary
     ready: bool = False
     busy_s: float = 0.0
     problem: str = ""
+    figures: PairedFigures | None = None
 
 
 def decide(state: ShadowState, policy: ShadowPolicy, elapsed_s: float) -> Judgement:

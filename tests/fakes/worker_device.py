@@ -112,6 +112,19 @@ def _release(store: ArtifactStore, number: int, model_file: str) -> None:
     store.write_release(number, encode(release))
 
 
+def _assignment(release: int, ratio: float) -> Assignment:
+    return Assignment(
+        device="wearer-1",
+        seq=2,
+        release=release,
+        target="t",
+        rollout="r",
+        issued_at=1.0,
+        artifacts_url="",
+        shadow=ShadowPolicy(sample_ratio=ratio),
+    )
+
+
 class Device:
     """A state folder and its worker process."""
 
@@ -132,26 +145,23 @@ class Device:
 
     def assign(self, *, active: int, previous: int = 0) -> None:
         """Write the slot row."""
-        slots = SlotStore(self.state / DB_FILE, BOOT, OutboxConfig())
-        slots.write(Slots(active=active, previous=previous))
-        slots.close()
+        self._write(Slots(active=active, previous=previous))
 
     def try_out(self, release: int, ratio: float = 1.0) -> None:
         """Write a slot row in which a release runs in shadow beside release 1."""
-        assignment = Assignment(
-            device="wearer-1",
-            seq=2,
-            release=release,
-            target="t",
-            rollout="r",
-            issued_at=1.0,
-            artifacts_url="",
-            shadow=ShadowPolicy(sample_ratio=ratio),
-        )
-        slots = SlotStore(self.state / DB_FILE, BOOT, OutboxConfig())
-        slots.write(
+        assignment = _assignment(release, ratio)
+        self._write(
             Slots(active=1, candidate=release, phase="SHADOW", assignment=assignment)
         )
+
+    def swap(self, release: int, previous: int, ratio: float = 1.0) -> None:
+        """Write a slot row in which a release was activated and committed."""
+        assignment = _assignment(release, ratio)
+        self._write(Slots(active=release, previous=previous, assignment=assignment))
+
+    def _write(self, row: Slots) -> None:
+        slots = SlotStore(self.state / DB_FILE, BOOT, OutboxConfig())
+        slots.write(row)
         slots.close()
 
     def start(self, *within: str) -> None:

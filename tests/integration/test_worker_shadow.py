@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from edge_agent.pipeline.shadow import NICENESS
-from tests.fakes.worker_device import Device, samples, wait_for
+from edge_agent.wire.records import FeedbackRecord, PairedAnswer
+from edge_agent.wire.topics import Lane
+from tests.fakes.worker_device import LABELS, Device, samples, wait_for
 
 
 @pytest.fixture
@@ -117,3 +119,97 @@ def test_damaged_candidate_is_told_and_touches_nothing(device: Device) -> None:
     wait_for(lambda: bool(device.client.shadow().problem))
     assert "AGENT-STORE-005" in device.client.shadow().problem
     serve(device, 3)
+
+
+def feedback(device: Device, count: int) -> list[FeedbackRecord]:
+    """Label the first samples once both releases answered; return their records."""
+    for n in range(count):
+        device.client.feedback(f"s{n}", LABELS[0])
+    assert device.stop() == 0
+    found = device.records(Lane.METRIC)
+    return [record for record in found if isinstance(record, FeedbackRecord)]
+
+
+def pair_all(device: Device, release: int, count: int) -> None:
+    """Have each sample answered by both, one after the other."""
+    for n, sample in enumerate(samples(count)):
+        made = device.client.infer(f"s{n}", sample)
+        assert (made.release, made.served_by) == (release, "active")
+        wait_for(lambda n=n: pairs(device) == n + 1)  # type: ignore[misc]
+
+
+def test_labels_get_the_answers_of_both(device: Device) -> None:
+    """In shadow the candidate is the other release, and its figures are there."""
+    device.start()
+    device.try_out(2)
+    device.client.reload()
+    wait_for(lambda: device.client.shadow().ready)
+    pair_all(device, 1, 10)
+
+    figures = device.client.shadow().figures
+    records = feedback(device, 10)
+
+    assert figures is not None
+    assert (figures.n, figures.candidate_failures, figures.latency_ratio) == (
+        10,
+        0,
+        None,
+    )
+    assert figures.confidence_drop == pytest.approx(0.0, abs=0.05), "one model twice"
+    assert [record.release for record in records] == [1] * 10
+    others = [record.other for record in records]
+    assert all(isinstance(one, PairedAnswer) and one.release == 2 for one in others)
+    for record in records:
+        assert isinstance(record.other, PairedAnswer)
+        assert record.other.predicted in LABELS
+        assert record.other.correct == (record.other.predicted == LABELS[0])
+
+
+def test_after_the_swap_the_release_before_is_the_other(device: Device) -> None:
+    """Pairs go on the other way round, also after a death of the worker."""
+    device.swap(2, previous=1)
+    device.start()
+    wait_for(lambda: device.client.shadow().ready)
+    pair_all(device, 2, 3)
+    device.kill()
+
+    device.start()
+    wait_for(lambda: device.client.shadow().ready)
+    assert device.client.shadow().summary.release == 1
+    pair_all(device, 2, 5)
+    records = feedback(device, 5)
+
+    assert [record.release for record in records] == [2] * 5
+    others = [record.other for record in records]
+    assert all(isinstance(one, PairedAnswer) and one.release == 1 for one in others)
+
+
+def test_swap_turns_the_pairs_round(device: Device) -> None:
+    """The candidate is freed, and what was active becomes the other release."""
+    device.start()
+    device.try_out(2)
+    device.client.reload()
+    wait_for(lambda: device.client.shadow().ready)
+    pair_all(device, 1, 2)
+
+    device.swap(2, previous=1)
+    assert device.client.reload().release == 2
+    wait_for(lambda: device.client.shadow().ready)
+
+    assert device.client.shadow().summary.release == 1
+    pair_all(device, 2, 2)
+
+
+def test_release_before_is_dropped_first(device: Device) -> None:
+    """Requests as fast as they can be made are all answered by the active release."""
+    device.swap(2, previous=1)
+    device.start()
+    wait_for(lambda: device.client.shadow().ready)
+
+    for n, sample in enumerate(samples(300)):
+        made = device.client.infer(f"s{n}", sample)
+        assert (made.release, made.served_by) == (2, "active")
+
+    wait_for(lambda: pairs(device) + device.client.shadow().summary.dropped == 300)
+    stats = device.client.stats()
+    assert (stats.predictions, stats.errors) == (300, 0)

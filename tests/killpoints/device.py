@@ -22,7 +22,8 @@ from edge_agent.heartbeat import figures_of
 from edge_agent.pipeline.collect import Collector, CollectState
 from edge_agent.pipeline.loading import LoadPorts, SlotLoader
 from edge_agent.pipeline.path import PathPorts, SamplePath
-from edge_agent.pipeline.shadow import Beside, ShadowPorts
+from edge_agent.pipeline.shadow import ShadowPorts
+from edge_agent.pipeline.shadow_place import Beside
 from edge_agent.serve import protocol as p
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 from edge_agent.store.db import DB_FILE

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError
+from edge_agent.pipeline.infer import Ladder
 from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.prediction import Given, Prediction
 from edge_agent.pipeline.shadow import (
-    END_S,
     QUEUE_DEPTH,
-    STUCK_S,
-    Beside,
+    Asked,
+    Opened,
     Shadow,
+    ShadowPlan,
     ShadowPorts,
 )
+from edge_agent.pipeline.shadow_place import END_S, STUCK_S, Beside
 from edge_agent.pipeline.waiting import Urgency
 from tests.fakes.agent_hub import wait_for
 from tests.fakes.scripted_link import FakeClock
@@ -76,9 +78,9 @@ class Bench:
         )
         self.beside = Beside(self.ports)
 
-    def load(self, _release: int) -> Candidate:
+    def load(self, _release: int) -> Opened:
         """Load what the test handed over."""
-        return self.candidate
+        return Opened(predictor=self.candidate)
 
     def spawn(self, name: str, body: Callable[[], None]) -> None:
         """Start a thread."""
@@ -87,16 +89,22 @@ class Bench:
 
     def start(self, ratio: float = 1.0) -> None:
         """Load the candidate as release 2."""
-        self.beside.follow(2, ratio)
+        self.beside.follow(ShadowPlan(release=2, ratio=ratio), Ladder())
         wait_for(lambda: self.beside.view().ready, "the candidate")
 
     def serve(self, made: Prediction, count: int = 1) -> None:
         """Answer requests as the path and a transport do, waiting for each pair."""
         for _ in range(count):
             before = self.done()
-            self.beside.note(SAMPLE, made, self.owner)
+            self.ask(made)
             self.beside.after_reply()
             wait_for(lambda before=before: self.done() > before, "the pair")  # type: ignore[misc]
+
+    def ask(self, made: Prediction | None, stream: str = "api") -> None:
+        """Answer a request as the path does; its reply is not sent yet."""
+        turn = self.beside.take_turn(1, stream)
+        if turn is not None:
+            self.beside.note(turn, Asked(sample=SAMPLE, answer=made), self.owner)
 
     def done(self) -> int:
         """Return how many samples were dealt with."""
@@ -115,7 +123,7 @@ def made() -> Iterator[Callable[[Candidate], Bench]]:
 
     yield make
     for bench in benches:
-        bench.beside.follow(0, 0.0)
+        bench.beside.follow(ShadowPlan(), Ladder())
 
 
 Make = Callable[[Candidate], Bench]
@@ -160,7 +168,7 @@ def test_nothing_is_handed_over_before_the_reply(made: Make) -> None:
     bench = made(Candidate())
     bench.start()
 
-    bench.beside.note(SAMPLE, answer(), bench.owner)
+    bench.ask(answer())
     assert bench.done() == 0
     bench.beside.after_reply()
     wait_for(lambda: bench.done() == 1, "the pair")
@@ -190,11 +198,11 @@ def test_full_queue_drops_and_counts(made: Make) -> None:
 
     bench = made(Candidate(act))
     bench.start()
-    bench.beside.note(SAMPLE, answer(), bench.owner)
+    bench.ask(answer())
     bench.beside.after_reply()
     assert begun.wait(20)
     for _ in range(QUEUE_DEPTH + 20):
-        bench.beside.note(SAMPLE, answer(), bench.owner)
+        bench.ask(answer())
         bench.beside.after_reply()
 
     assert bench.beside.view().summary.dropped == 20
@@ -208,10 +216,12 @@ def test_full_queue_drops_and_counts(made: Make) -> None:
 @pytest.mark.parametrize("ratio", [0.1, 0.25, 0.5])
 def test_sampling_keeps_out_of_step(period: int, ratio: float) -> None:
     """Each place of a source that repeats itself is sampled as often as the others."""
-    shadow = Shadow(2, ratio, Bench(Candidate()).ports)
+    bench = Bench(Candidate())
+    plan = ShadowPlan(release=2, ratio=ratio)
+    shadow = Shadow(plan, lambda: bench.load(2), bench.ports)
     taken = [0] * period
     for n in range(4000 * period):
-        taken[n % period] += shadow.samples_next()
+        taken[n % period] += shadow.take_turn("api") is not None
 
     for count in taken:
         assert count == pytest.approx(4000 * ratio, rel=0.05)
@@ -221,7 +231,7 @@ def test_candidate_that_does_not_load_says_why(made: Make) -> None:
     """A problem is told, and live requests go on."""
     bench = made(Candidate())
 
-    def fail(_release: int) -> Candidate:
+    def fail(_release: int) -> Opened:
         raise ModelError("AGENT-MODEL-001", "model does not load")
 
     bench.ports = ShadowPorts(
@@ -232,7 +242,7 @@ def test_candidate_that_does_not_load_says_why(made: Make) -> None:
         give_up=bench.given_up.set,
     )
     bench.beside = Beside(bench.ports)
-    bench.beside.follow(2, 1.0)
+    bench.beside.follow(ShadowPlan(release=2, ratio=1.0), Ladder())
 
     wait_for(lambda: bench.beside.view().problem, "the problem")
     assert "AGENT-MODEL-001" in bench.beside.view().problem
@@ -246,28 +256,30 @@ def test_the_end_frees_the_candidate(made: Make) -> None:
     bench.start()
     bench.serve(answer())
 
-    bench.beside.follow(0, 0.0)
+    bench.beside.follow(ShadowPlan(), Ladder())
 
     assert bench.candidate.closed
     assert bench.beside.view().summary.release == 0
-    bench.beside.note(SAMPLE, answer(), bench.owner)
+    bench.ask(answer())
     bench.beside.after_reply()
 
 
 def test_thread_that_never_returns_ends_the_process(made: Make) -> None:
     """A reload does not wait long for it; then the worker gives itself up."""
-    hold = threading.Event()
+    begun, hold = threading.Event(), threading.Event()
 
     def act() -> Prediction:
+        begun.set()
         hold.wait(60)
         return answer()
 
     bench = made(Candidate(act))
     bench.start()
-    bench.beside.note(SAMPLE, answer(), bench.owner)
+    bench.ask(answer())
     bench.beside.after_reply()
+    assert begun.wait(20)
 
-    bench.beside.follow(0, 0.0)
+    bench.beside.follow(ShadowPlan(), Ladder())
 
     assert bench.given_up.wait(END_S + STUCK_S + 20)
     hold.set()
