@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.heartbeat import SOCKET_FILE, WorkerPort
 from edge_agent.pipeline.shadow import NICENESS
 from edge_agent.wire.records import FeedbackRecord, PairedAnswer
 from edge_agent.wire.topics import Lane
@@ -147,6 +148,9 @@ def test_labels_get_the_answers_of_both(device: Device) -> None:
     pair_all(device, 1, 10)
 
     figures = device.client.shadow().figures
+    supervisor = WorkerPort(device.state / SOCKET_FILE)
+    assert supervisor.shadow().figures == figures
+    supervisor.close()
     records = feedback(device, 10)
 
     assert figures is not None
