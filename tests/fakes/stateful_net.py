@@ -1,4 +1,4 @@
-"""A net that remembers, and one that does not: ``python -m tests.fakes.stateful_net FOLDER``.
+"""A net that remembers and one that does not: ``tests.fakes.stateful_net FOLDER``.
 
 Writes ``sum.tflite``, whose variable holds the sum of all inputs so far, and
 ``lstm.tflite``, a Keras LSTM, which forgets: a loop inside the graph. Made once, into

@@ -68,7 +68,7 @@ def test_a_ring_outlives_the_worker_and_is_shown_and_cleared(
     """`status`, `doctor` and `evidence` say what is kept, which outlives the worker."""
     made = make_release(repository, 1)
     agent.start()
-    with artifact_server(made.artifacts) as url:
+    with artifact_server(made.artifacts) as (url, _):
         roll_out(hub, repository, made, 1, url)
         wait_for(lambda: _kept(agent) >= 10, "samples in the ring")
     shown = json.loads(agent.ask("evidence", "show", "--json").stdout)

@@ -107,7 +107,7 @@ def _fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
-BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "torn header": (_damage, "header is damaged"),
     "another version": (_other_version, "header is damaged, or of another version"),
     "cut": (lambda path: os.truncate(path, SIZE - 1), "it has 65535 bytes"),
