@@ -7,6 +7,7 @@ import numpy as np
 
 from edge_agent.config import ProfileConfig
 from edge_agent.errors import ModelError
+from edge_agent.evidence.recorder import Recorder
 from edge_agent.pipeline.collect import Collector, CollectState
 from edge_agent.pipeline.infer import Ladder, Loaded
 from edge_agent.pipeline.owner import Owner
@@ -66,7 +67,7 @@ class Scripted:
 class PairedPath:
     """A path, its place for a shadow, and what it recorded."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder | None = None) -> None:
         """Serve nothing yet."""
         self.records: list[AnyRecord] = []
         self.candidate = Opened(predictor=Scripted(2), labels=LABELS)
@@ -90,6 +91,7 @@ class PairedPath:
                 emit=self.records.append,
                 save_collect=lambda _: None,
                 beside=self.beside,
+                recorder=recorder,
             ),
         )
 
