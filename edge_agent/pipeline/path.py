@@ -30,6 +30,8 @@ from edge_agent.pipeline.waiting import (
 from edge_agent.wire.records import AnyRecord, FeedbackRecord, SampleRecord
 
 SWAP_RETRIES = 3
+BEFORE = frozenset({ServedBy.PREVIOUS})
+"""Steps that a release before answered on, where the active one failed."""
 API_STREAM = "api"
 """The stream of samples that come over the local API."""
 UNKNOWN_SAMPLE = "AGENT-WORKER-007"
@@ -242,7 +244,8 @@ class SamplePath:
             self._total.add(event)
             if ladder.active is not None and ladder.active is self._ladder.active:
                 by_active = answer.served_by in FROM_TOP
-                self._tally.add(event if by_active else Event(failed=True))
+                fell = Event(failed=True, fallback=answer.served_by in BEFORE)
+                self._tally.add(event if by_active else fell)
                 if by_active and self._observer is not None:
                     closed = self._observer.add(made)
         self._emit(closed)

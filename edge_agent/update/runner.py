@@ -19,12 +19,15 @@ from edge_agent.update.codes import OLD_ASSIGNMENT
 from edge_agent.update.desk import Action
 from edge_agent.update.hub_word import HubWord
 from edge_agent.update.inbox import OldAssignmentError
+from edge_agent.update.late_evidence import Found
 from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work, step
 from edge_agent.update.metadata import EXPIRED
 from edge_agent.update.obstacles import Obstacles, Where
 from edge_agent.update.outcomes import Again, Fetched
+from edge_agent.update.paired_trial import START_S
 from edge_agent.update.penalty import penalty_until
 from edge_agent.update.phases import Phases
+from edge_agent.update.shadowing import paired_policy
 from edge_agent.update.states import AT_REST, DEADLINES_S, Event, Phase
 from edge_agent.update.telling import log_report, record_of
 from edge_agent.update.verify import open_assignment
@@ -283,7 +286,20 @@ class UpdateRunner:
     def _idle(self) -> float:
         """Take up what was held back, when its time has come."""
         self._consider()
-        return IDLE_POLL_S if self._pending is None else 0.0
+        if self._pending is not None:
+            return 0.0
+        found = self._phases.late.look(self._state, self._clock.mono())
+        if found is not None:
+            self._note(found)
+        return IDLE_POLL_S
+
+    def _note(self, found: Found) -> None:
+        """Journal what later samples say of the release that is committed."""
+        report = found.report
+        records = [record_of(report, self._clock.wall(), "")] if report else []
+        self._slots.write(found.state, records)
+        self._state = found.state
+        self._on_change(found.state)
 
     def _tell_clock(self) -> None:
         """Report, once until it is right again, that the clock cannot be right."""
@@ -381,6 +397,8 @@ class UpdateRunner:
         asked = 0.0
         if phase is Phase.PROBATION and assignment is not None:
             asked = assignment.probation.deadline_s + GRACE_S
-        if phase is Phase.SHADOW and assignment is not None and assignment.shadow:
-            asked = assignment.shadow.deadline_s + GRACE_S
+        if phase is Phase.SHADOW and assignment is not None:
+            asked = paired_policy(assignment).deadline_s + START_S + GRACE_S
+            if assignment.shadow:
+                asked += assignment.shadow.deadline_s
         return max(DEADLINES_S[phase], asked)

@@ -16,6 +16,7 @@ from pathlib import Path
 from edge_agent.base.clock import Clock
 from edge_agent.config import OutboxConfig
 from edge_agent.errors import StoreError, UpdateError
+from edge_agent.evidence.memory import NO_MEMORY, EvidenceMemory
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.commands import Commands
@@ -24,8 +25,10 @@ from edge_agent.update.download import BlockPort, Ways
 from edge_agent.update.inbox import Inbox
 from edge_agent.update.metadata import Trust
 from edge_agent.update.obstacles import Obstacles, Where
-from edge_agent.update.phases import Phases, Worker
+from edge_agent.update.phases import Phases
 from edge_agent.update.runner import UpdateRunner
+from edge_agent.update.trials import Trials, paired_on
+from edge_agent.update.worker_port import Worker
 from edge_agent.wire.control import Command, Obstacle, TufBundle, TufVersions
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.records import EventRecord
@@ -89,6 +92,8 @@ class UpdatePorts:
     carry_out: Callable[[Command], None]
     on_change: Callable[[Slots, TufVersions], None]
     blocks: BlockPort | None = None
+    evidence: EvidenceMemory = NO_MEMORY
+    """The ring of own inputs, which paired tests read."""
 
 
 class UpdateService:
@@ -183,6 +188,7 @@ class UpdateService:
                 tell=lambda error: slots.write(runner.state, [self._event(error)]),
                 local=brought.artifacts,
             ),
+            Trials(paired=paired_on(self._ports.evidence.fd)),
         )
         runner = UpdateRunner(
             settings.device,

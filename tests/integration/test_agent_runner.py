@@ -16,11 +16,13 @@ from edge_agent.store.slots import Figures, Slots, SlotStore
 from edge_agent.update.download import Ways
 from edge_agent.update.metadata import Trust
 from edge_agent.update.penalty import PENALTY_S
-from edge_agent.update.phases import Loaded, Phases, WorkerFigures
+from edge_agent.update.phases import Phases
 from edge_agent.update.runner import GRACE_S, UpdateRunner
 from edge_agent.update.selftest import Verdict
 from edge_agent.update.shadow import ShadowState
 from edge_agent.update.states import DEADLINES_S, Phase
+from edge_agent.update.trials import Trials
+from edge_agent.update.worker_port import Loaded, WorkerFigures
 from edge_agent.wire.batch import decode_record
 from edge_agent.wire.control import ShadowPolicy
 from edge_agent.wire.records import ShadowSummary, UpdateRecord
@@ -103,7 +105,7 @@ class Bench:
             trust,
             self.worker,
             Ways(interrupted=lambda: False),
-            self_test=lambda *_, **__: Verdict(ok=True),
+            Trials(self_test=lambda *_, **__: Verdict(ok=True)),
         )
         runner = UpdateRunner(
             "d1", self.slots, phases, self.clock, on_change=lambda _: None
