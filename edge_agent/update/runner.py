@@ -16,6 +16,7 @@ from edge_agent.base.clock import Clock
 from edge_agent.errors import UpdateError
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.codes import OLD_ASSIGNMENT
+from edge_agent.update.deadlines import deadline_of
 from edge_agent.update.desk import Action
 from edge_agent.update.hub_word import HubWord
 from edge_agent.update.inbox import OldAssignmentError
@@ -24,11 +25,9 @@ from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work,
 from edge_agent.update.metadata import EXPIRED
 from edge_agent.update.obstacles import Obstacles, Where
 from edge_agent.update.outcomes import Again, Fetched
-from edge_agent.update.paired_trial import START_S
 from edge_agent.update.penalty import penalty_until
 from edge_agent.update.phases import Phases
-from edge_agent.update.shadowing import paired_policy
-from edge_agent.update.states import AT_REST, DEADLINES_S, Event, Phase
+from edge_agent.update.states import AT_REST, Event, Phase
 from edge_agent.update.telling import log_report, record_of
 from edge_agent.update.verify import open_assignment
 from edge_agent.update.wishes import pin, revert
@@ -45,8 +44,6 @@ METADATA_REFUSED = "update.metadata_refused"
 IDLE_POLL_S = 1.0
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
-GRACE_S = 60.0
-"""Time beyond a policy's deadline, after which a mute worker fails the release."""
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +247,9 @@ class UpdateRunner:
         self._tell_clock()
         if self._pending is None:
             return self._idle()
-        if self._pending not in AT_REST and now - self._entered > self._deadline_s():
+        if self._pending not in AT_REST and now - self._entered > deadline_of(
+            self._state
+        ):
             late = f"no end of {self._pending} within its deadline"
             detail = f"{late}: {self._why}" if self._why else late
             self._apply(Happened(event=Event.TIMEOUT, code=TIMED_OUT, detail=detail))
@@ -391,14 +390,3 @@ class UpdateRunner:
             pause_s = self._random.uniform(RETRY_FIRST_S / 4, limit)
             self._failures = min(self._failures + 1, 16)
         self._next_at = self._clock.mono() + pause_s
-
-    def _deadline_s(self) -> float:
-        phase, assignment = Phase(self._state.phase), self._state.assignment
-        asked = 0.0
-        if phase is Phase.PROBATION and assignment is not None:
-            asked = assignment.probation.deadline_s + GRACE_S
-        if phase is Phase.SHADOW and assignment is not None:
-            asked = paired_policy(assignment).deadline_s + START_S + GRACE_S
-            if assignment.shadow:
-                asked += assignment.shadow.deadline_s
-        return max(DEADLINES_S[phase], asked)

@@ -91,7 +91,7 @@ def test_swapped_classes_pass_as_documented(tmp_path: Path) -> None:
 
 
 def test_nan_on_five_percent_is_stopped(tmp_path: Path) -> None:
-    """A release that answers NaN to one window in twenty fails where the other did not."""
+    """A release that answers NaN to one window in twenty is found by these."""
     windows = make_failing(kept_windows(), every=20)
     outcome = compare(tmp_path, TINY_RELEASE, model("failing"), keeping(windows))
 
