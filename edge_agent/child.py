@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import UNSET
+
 from edge_agent.base.clock import Clock
 from edge_agent.evidence.memory import EvidenceMemory
 from edge_agent.store.slots import Slots
@@ -85,6 +87,11 @@ def worker_environment(inherited: Mapping[str, str] = os.environ) -> dict[str, s
     return {**FRUGAL, **inherited}
 
 
+def _is_in_shadow(slots: Slots) -> bool:
+    """Tell whether the worker runs the candidate: a paired test is not in it."""
+    return slots.assignment is not None and slots.assignment.shadow is not UNSET
+
+
 class WorkerChild:
     """Starts, watches, restarts and stops the worker process."""
 
@@ -134,7 +141,7 @@ class WorkerChild:
         after = self._clock.mono() + CRASH_WINDOW_S
         with self._lock:
             blamed, until = self._blamed, self._blame_until
-            if slots.phase == Phase.SHADOW:
+            if slots.phase == Phase.SHADOW and _is_in_shadow(slots):
                 blamed, until = slots.candidate, math.inf
             elif slots.phase in {Phase.ACTIVATE, Phase.PROBATION}:
                 blamed, until = slots.active, math.inf

@@ -26,8 +26,8 @@ from edge_agent.serve.protocol import (
 from edge_agent.sketch.latency import quantile_us
 from edge_agent.store.outbox import LaneStats
 from edge_agent.store.slots import Figures
-from edge_agent.update.phases import Loaded, WorkerFigures
 from edge_agent.update.shadow import ShadowState
+from edge_agent.update.worker_port import Loaded, WorkerFigures
 from edge_agent.wire.control import CollectSamples, Command, Reported
 from edge_agent.wire.records import HealthRecord
 from edge_agent.wire.topics import Lane
@@ -183,6 +183,7 @@ def figures_of(reply: StatsReply | FiguresReply) -> Figures:
         release=reply.release,
         predictions=predictions,
         errors=reply.errors,
+        fallbacks=reply.fallbacks,
         misfits=sum(reply.rejected_by_reason.get(reason, 0) for reason in MISFITS),
         latency_us=quantile_us(counts, 0.5),
         confidence=reply.confidence_sum / predictions if predictions else 0.0,

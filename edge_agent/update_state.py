@@ -22,6 +22,7 @@ from edge_agent.update.inbox import INBOX
 from edge_agent.update.penalty import penalty_until
 from edge_agent.update.trusted_time import TrustedTime, is_synchronised
 from edge_agent.wire.control import Obstacle
+from edge_agent.wire.records import PairedSummary
 
 TUF = "tuf"
 ROLES = ("root", "timestamp", "snapshot", "targets", "models")
@@ -55,6 +56,12 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: tuple[int, ...]
     pinned: bool
     """Whether a person at the device holds it on what it runs."""
+    evidence: str
+    """What the commit of the active release rests on; empty: it was not asked for."""
+    answered: int
+    """Live predictions of it, as far as they were counted for that."""
+    paired: PairedSummary | None
+    """What the paired test found of it."""
     penalty_until: float
     """Until when the device takes up no release that is new to it (0: it does)."""
     metadata: list[RoleState]
@@ -79,6 +86,7 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
             f"clock        {'right' if self.clock_trusted else 'cannot be right'}",
             f"now          {_text(self.trusted_now)}, as far as expiry goes",
         ]
+        lines += self._evidence()
         if self.pinned:
             lines.append("pinned       takes up no other release")
         if self.penalty_until:
@@ -101,6 +109,16 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
     def _slots(self) -> str:
         tried = f", candidate {self.candidate}" if self.candidate else ""
         return f"active {self.active}, previous {self.previous}{tried}"
+
+    def _evidence(self) -> list[str]:
+        lines = []
+        if self.evidence:
+            lines.append(f"evidence     {self.evidence}: {self.answered} predictions")
+        if self.paired is not None:
+            found = self.paired
+            told = f"{found.result} ({found.source}): {found.reason}"
+            lines.append(f"paired test  {told}")
+        return lines
 
     def _assignment(self) -> str:
         if not self.assignment_seq:
@@ -176,6 +194,9 @@ def read_update_state(config: AgentConfig, config_path: Path) -> UpdateState:
         attempts=slots.attempts,
         quarantined=slots.quarantined,
         pinned=slots.pinned,
+        evidence=slots.evidence,
+        answered=slots.answered,
+        paired=slots.paired,
         penalty_until=penalty_until(slots, state.time.now()),
         metadata=read_roles(state.folder / TUF),
         trusted_now=state.time.now(),

@@ -213,6 +213,7 @@ class WorkerApi:
             latency=figures.latency,
             class_counts=figures.class_counts,
             confidence_sum=figures.confidence_sum,
+            fallbacks=figures.fallbacks,
             rss_bytes=rss_bytes(),
             before=_figures(before),
             total=_figures(total),
@@ -285,6 +286,7 @@ def _figures(figures: Figures) -> p.FiguresReply:
         latency=_texts(figures.latency),
         class_counts=figures.class_counts,
         confidence_sum=figures.confidence_sum,
+        fallbacks=figures.fallbacks,
     )
 
 

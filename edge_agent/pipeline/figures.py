@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from edge_agent.sketch.latency import bin_of
 
 BASELINE_ROWS = 500
+BURST = 10
+"""Requests of which several that fell to the release before count once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,8 @@ class Event:
     latency_bin: int = 0
     rejected: str = ""
     failed: bool = False
+    fallback: bool = False
+    """It failed, and the release before answered in its place."""
 
 
 @dataclass(slots=True)
@@ -36,11 +40,18 @@ class Figures:
     confidence_sum: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
     latency: Counter[int] = field(default_factory=Counter)
+    fallbacks: int = 0
+    since_fallback: int = BURST
+    """Requests since a fallback was counted: what makes a model fail lasts a while."""
 
     def add(self, event: Event) -> None:
         """Count one request."""
+        self.since_fallback += 1
         if event.failed:
             self.errors += 1
+            if event.fallback and self.since_fallback > BURST:
+                self.fallbacks += 1
+                self.since_fallback = 1
         elif event.rejected:
             self.rejected[event.rejected] += 1
         else:

@@ -42,6 +42,8 @@ from edge_agent.wire.records import AnyRecord, SampleRecord
 __all__ = ["UNKNOWN_LABEL", "UNKNOWN_SAMPLE", "PathPorts", "SamplePath"]
 
 SWAP_RETRIES = 3
+BEFORE = frozenset({ServedBy.PREVIOUS})
+"""Steps that a release before answered on, where the active one failed."""
 API_STREAM = "api"
 """The stream of samples that come over the local API."""
 UNKNOWN_SAMPLE = "AGENT-WORKER-007"
@@ -312,7 +314,8 @@ class SamplePath:
             self._total.add(event)
             if ladder.active is not None and ladder.active is self._ladder.active:
                 by_active = answer.served_by in FROM_TOP
-                self._tally.add(event if by_active else Event(failed=True))
+                fell = Event(failed=True, fallback=answer.served_by in BEFORE)
+                self._tally.add(event if by_active else fell)
                 if by_active and self._observer is not None:
                     closed = self._observer.add(made)
                 if answer.served_by is ServedBy.ACTIVE:

@@ -248,6 +248,7 @@ class FiguresReply(_Op, frozen=True, kw_only=True, tag="figures"):
     latency: dict[str, Count] = {}
     class_counts: list[Count] = []
     confidence_sum: float = 0.0
+    fallbacks: Count = 0
 
 
 class SheddingReply(_Op, frozen=True, kw_only=True, tag="shedding"):
@@ -274,6 +275,8 @@ class StatsReply(_Op, frozen=True, kw_only=True, tag="stats_reply"):
     latency: dict[str, Count] = {}
     class_counts: list[Count] = []
     confidence_sum: float = 0.0
+    fallbacks: Count = 0
+    """Of the errors, those that the release before answered; a burst counts once."""
     rss_bytes: Count = 0
     before: FiguresReply = FiguresReply()
     total: FiguresReply = FiguresReply()

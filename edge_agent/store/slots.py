@@ -24,7 +24,7 @@ from edge_agent.store.db import (
 from edge_agent.store.disk import write_durably
 from edge_agent.store.outbox import insert_records
 from edge_agent.wire.control import Assignment
-from edge_agent.wire.records import AnyRecord
+from edge_agent.wire.records import AnyRecord, PairedSummary
 from edge_agent.wire.types import prepare
 
 BACKUP_FILE = "slots.json"
@@ -36,12 +36,15 @@ class Figures:
     """How a release did over some predictions: what probation compares.
 
     ``misfits`` are samples of another shape or number format than it takes.
+    ``fallbacks`` are those of its ``errors`` that the release before answered, a burst
+    counted once.
     """
 
     release: int = 0
     predictions: int = 0
     errors: int = 0
     misfits: int = 0
+    fallbacks: int = 0
     latency_us: float = 0.0
     confidence: float = 0.0
     class_counts: tuple[int, ...] = ()
@@ -57,7 +60,10 @@ class Slots:
     ``baseline`` is how the active release did before the swap, ``failed_at`` when
     releases failed here lately (wall times), ``outcome`` how the newest assignment
     ended ("" while it is being carried out), ``pinned`` whether a person at the device
-    wants the active release to stay.
+    wants the active release to stay. ``paired`` is what the paired test found of the
+    active release, ``answered`` how many live predictions that has made, as far as is
+    known, and ``evidence`` what its commit rests on ("": it was not asked for, or it is
+    not committed); all three begin anew with each swap.
     """
 
     active: int = 0
@@ -76,6 +82,9 @@ class Slots:
     code: str = ""
     detail: str = ""
     pinned: bool = False
+    paired: PairedSummary | None = None
+    evidence: str = ""
+    answered: int = 0
 
 
 prepare(Slots)

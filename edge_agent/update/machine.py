@@ -8,7 +8,8 @@ here; every load of a candidate counts as an attempt, every step as a transition
 both have a limit, so no crash loop lasts. While the device is pinned, assignments of
 other releases wait; what a person at the device sends back is not wanted any more, even
 if it was committed, but no failure of the device. A shadow needs an active release to
-run beside, and what was once committed here, so a rollback, goes without.
+be compared with, and what was once committed here, so a rollback, goes without. What a
+commit rests on is decided with the end of the probation, and stays in the state.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from edge_agent.store.slots import Figures, Slots
 from edge_agent.update.penalty import add_failure, penalty_until
 from edge_agent.update.states import AT_REST, TRANSITIONS, Event, Phase
 from edge_agent.wire.control import Assignment
-from edge_agent.wire.records import ShadowSummary
+from edge_agent.wire.records import PairedSummary, ShadowSummary
 
 MAX_ATTEMPTS = 2
 MAX_TRANSITIONS = 28
@@ -41,8 +42,10 @@ class Happened:
 
     ``at`` is the trusted wall time. ``assignment`` comes with ``ASSIGN``, ``baseline``
     with the ``OK`` of a self-test or shadow (how the active release did until now),
-    ``shadow`` with the end of a shadow, ``code`` and ``detail`` with what is not OK.
-    ``release`` is the one that a ``CRASH`` is blamed on (0: the one being tried).
+    ``shadow`` and ``paired`` with the end of a shadow, ``evidence`` and ``answered``
+    (live predictions) with the ``OK`` of a probation, ``code`` and ``detail`` with what
+    is not OK. ``release`` is the one that a ``CRASH`` is blamed on (0: the one being
+    tried).
     """
 
     event: Event
@@ -50,6 +53,9 @@ class Happened:
     assignment: Assignment | None = None
     baseline: Figures | None = None
     shadow: ShadowSummary | None = None
+    paired: PairedSummary | None = None
+    evidence: str = ""
+    answered: int = 0
     release: int = 0
     code: str = ""
     detail: str = ""
@@ -74,6 +80,8 @@ class Report:
     code: str = ""
     detail: str = ""
     shadow: ShadowSummary | None = None
+    paired: PairedSummary | None = None
+    evidence: str = ""
 
 
 Effect = Work | Report
@@ -97,14 +105,19 @@ def step(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
 
 
 def _is_to_try(state: Slots, happened: Happened) -> bool:
-    """Tell whether a passed self-test is followed by a shadow."""
+    """Tell whether a passed self-test is followed by a comparison with the incumbent.
+
+    A hub that asks for a shadow only is older than the paired test; the device makes it
+    all the same.
+    """
+    assignment = state.assignment
     return (
         happened.event is Event.OK
         and state.phase == Phase.SELF_TEST
         and state.active != 0
         and state.candidate not in state.committed
-        and state.assignment is not None
-        and state.assignment.shadow is not UNSET
+        and assignment is not None
+        and (assignment.paired is not UNSET or assignment.shadow is not UNSET)
     )
 
 
@@ -125,6 +138,7 @@ def _assign(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]
     forced = new.forced is True
     if not known and not forced and penalty_until(state, happened.at):
         return state, ()
+    kept = new.release == state.active and state.outcome == "committed"
     taken = replace(
         state,
         seq=new.seq,
@@ -134,7 +148,7 @@ def _assign(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]
         transitions=1,
         baseline=None,
         code="",
-        detail="",
+        detail=state.detail if kept else "",
     )
     if forced:
         pardoned = tuple(n for n in state.quarantined if n != new.release)
@@ -169,10 +183,12 @@ def _limited(state: Slots, happened: Happened) -> Happened:
 
 
 def _enter(
-    state: Slots, phase: Phase, shadow: ShadowSummary | None = None
+    state: Slots, phase: Phase, happened: Happened | None = None
 ) -> tuple[Slots, tuple[Effect, ...]]:
     state = replace(state, phase=phase)
-    report = replace(_report(state, state.candidate), shadow=shadow)
+    report = _report(state, state.candidate)
+    if happened is not None:
+        report = replace(report, shadow=happened.shadow, paired=happened.paired)
     return state, (report, Work(phase=phase))
 
 
@@ -189,9 +205,23 @@ def _activate(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ..
             previous=state.active,
             active=state.candidate,
             baseline=happened.baseline,
+            paired=happened.paired,
+            evidence="",
+            answered=0,
         )
     state = replace(state, attempts=state.attempts + 1)
-    return _enter(state, Phase.ACTIVATE, happened.shadow)
+    return _enter(state, Phase.ACTIVATE, happened)
+
+
+def _commit(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
+    if happened.event is not Event.RESTART:
+        state = replace(
+            state,
+            evidence=happened.evidence,
+            answered=happened.answered,
+            detail=happened.detail,
+        )
+    return _enter(state, Phase.COMMIT)
 
 
 def _roll_back(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
@@ -207,6 +237,9 @@ def _roll_back(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, .
         candidate=failed,
         code=code,
         detail=detail,
+        paired=None,
+        evidence="",
+        answered=0,
     )
     return _enter(state, Phase.ROLLBACK)
 
@@ -242,7 +275,7 @@ def _finish(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]
     tested = phase in {Phase.SELF_TEST, Phase.SHADOW}
     if tested and happened.event is not Event.TIMEOUT:
         rest = _blame(rest, release, happened)
-    return _rest(rest, state, release, outcome="failed", shadow=happened.shadow)
+    return _rest(rest, state, release, outcome="failed", happened=happened)
 
 
 def _rest(
@@ -251,12 +284,14 @@ def _rest(
     release: int,
     *,
     outcome: str,
-    shadow: ShadowSummary | None = None,
+    happened: Happened | None = None,
 ) -> tuple[Slots, tuple[Effect, ...]]:
     """End an attempt that activated nothing; the worker drops what it runs beside."""
     if not rest.active and rest.quarantined:
         rest = replace(rest, phase=Phase.SAFE_MODE)
-    report = replace(_report(rest, release, outcome=outcome), shadow=shadow)
+    report = _report(rest, release, outcome=outcome)
+    if happened is not None:
+        report = replace(report, shadow=happened.shadow, paired=happened.paired)
     if rest.phase != Phase.SAFE_MODE and before.phase != Phase.SHADOW:
         return rest, (report,)
     return rest, (report, Work(phase=Phase(rest.phase)))
@@ -289,14 +324,16 @@ def _reason(state: Slots, happened: Happened) -> tuple[str, str]:
 
 
 def _report(state: Slots, release: int, *, outcome: str = "") -> Report:
+    committed = outcome == "committed"
     return Report(
         seq=state.seq,
         rollout=state.assignment.rollout if state.assignment else "",
         release=release,
         phase=Phase(state.phase),
         outcome=outcome,
-        code=state.code if outcome != "committed" else "",
-        detail=state.detail[:1000] if outcome != "committed" else "",
+        code=state.code,
+        detail=state.detail[:1000],
+        evidence=state.evidence if committed else "",
     )
 
 
@@ -309,6 +346,7 @@ def _remember(known: tuple[int, ...], release: int) -> tuple[int, ...]:
 _ENTRIES = {
     Phase.SHADOW: _try,
     Phase.ACTIVATE: _activate,
+    Phase.COMMIT: _commit,
     Phase.ROLLBACK: _roll_back,
     Phase.IDLE: _finish,
     Phase.SAFE_MODE: _give_up,

@@ -4,19 +4,12 @@ Each returns what happened (an event of the machine), or that it must be called 
 A failure with a known cause is a value with a stable code, never an exception.
 """
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
-
-from msgspec import UNSET
 
 from edge_agent.errors import StoreError, UpdateError, WorkerError
 from edge_agent.store.artifacts import NOT_PRUNED, ArtifactStore
-from edge_agent.store.slots import Figures, Slots
+from edge_agent.store.slots import Slots
 from edge_agent.update.delta import DeltaWay
 from edge_agent.update.download import (
     NO_SPACE,
@@ -25,88 +18,28 @@ from edge_agent.update.download import (
     fetch_artifact,
 )
 from edge_agent.update.fetch_meta import fetch_meta
+from edge_agent.update.grounds import Grounds, weigh
+from edge_agent.update.late_evidence import LateEvidence
 from edge_agent.update.machine import Happened
 from edge_agent.update.metadata import Trust
 from edge_agent.update.outcomes import OK, Again, Outcome
-from edge_agent.update.probation import Evidence, Verdict, decide
-from edge_agent.update.selftest import Verdict as SelfTestVerdict
-from edge_agent.update.selftest import spawn_self_test
-from edge_agent.update.shadow import ShadowState
-from edge_agent.update.shadow import decide as decide_shadow
+from edge_agent.update.probation import Evidence, Judgement, Verdict, decide
+from edge_agent.update.shadowing import Shadowing
 from edge_agent.update.states import Event, Phase
+from edge_agent.update.trials import Trials
 from edge_agent.update.verify import check_files, check_targets, read_manifest
+from edge_agent.update.worker_port import WORKER_POLL_S, Worker
 from edge_agent.wire.control import Assignment
 from edge_agent.wire.manifest import FileRef, Release
 from edge_agent.wire.profile import Source
 
 NOT_LOADED = "AGENT-UPDATE-055"
 SELF_TEST_PASSED = "update.self_test_passed"
-WORKER_POLL_S = 0.2
+REMARK = "probation.remark"
 NO_HTTP_S = 600.0
 """How long a device that got a file through the broker does not try HTTP again."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """What the worker answers with, and why not otherwise.
-
-    Release 0 with a digest is the factory model; without one, nothing.
-    """
-
-    release: int = 0
-    sha256: str = ""
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerFigures:
-    """What the worker answers with now, how it did, and how the one before did."""
-
-    now: Figures
-    before: Figures | None
-
-
-class Worker(Protocol):
-    """What an activation needs of the inference worker."""
-
-    def reload(self) -> Loaded:
-        """Read the slot row again and load what it names.
-
-        Returns:
-            What answers from now on.
-
-        Raises:
-            WorkerError: It does not answer (retryable).
-        """
-        ...
-
-    def figures(self) -> WorkerFigures:
-        """Return the worker's figures.
-
-        Raises:
-            WorkerError: It does not answer (retryable).
-        """
-        ...
-
-    def shadow(self) -> ShadowState:
-        """Return how the release in shadow does (release 0: there is none).
-
-        Raises:
-            WorkerError: It does not answer (retryable).
-        """
-        ...
-
-
-class SelfTest(Protocol):
-    """Tries a release in a process that nobody depends on."""
-
-    def __call__(
-        self, state_dir: Path, release: int, *, interrupted: Callable[[], bool]
-    ) -> SelfTestVerdict | None:
-        """Return its verdict, or ``None``: it was interrupted."""
-        ...
 
 
 class Phases:
@@ -118,10 +51,10 @@ class Phases:
         trust: Trust,
         worker: Worker,
         ways: Ways,
-        self_test: SelfTest = spawn_self_test,
+        trials: Trials | None = None,
     ) -> None:
         """Wire it up; ``ways`` also tells long work to come to an end."""
-        self._spawn_self_test = self_test
+        self._trials = trials = trials or Trials()
         self._ways = ways
         self._delta = DeltaWay(store, trust, ways)
         self._full_told = 0
@@ -131,7 +64,9 @@ class Phases:
         self._worker = worker
         self._classes: tuple[int, tuple[int, ...]] = (0, ())
         self._names = ((0, 0), True)
-        self._beside = False
+        test, interrupted = trials.paired, ways.interrupted
+        self._shadowing = Shadowing(store, worker, test, interrupted)
+        self.late = LateEvidence(store.state_dir, worker, test, interrupted)
 
     def carry_out(self, state: Slots, now_wall: float, elapsed_s: float) -> Outcome:
         """Do the work of the present phase.
@@ -143,7 +78,7 @@ class Phases:
         """
         phase = Phase(state.phase)
         if phase is not Phase.SHADOW:
-            self._drop_shadow()
+            self._shadowing.drop()
         try:
             if phase is Phase.FETCH_META:
                 assignment = _assignment(state)
@@ -212,7 +147,7 @@ class Phases:
         return OK
 
     def _self_test(self, state: Slots) -> Outcome:
-        verdict = self._spawn_self_test(
+        verdict = self._trials.self_test(
             self._store.state_dir, state.candidate, interrupted=self._ways.interrupted
         )
         if verdict is None:
@@ -223,46 +158,10 @@ class Phases:
             SELF_TEST_PASSED,
             extra={"release": state.candidate, "latency_us": verdict.latency_us},
         )
-        return Happened(event=Event.OK, baseline=self._baseline(state))
-
-    def _baseline(self, state: Slots) -> Figures | None:
-        try:
-            figures = self._worker.figures().now
-        except WorkerError:
-            return None
-        return figures if figures.release == state.active else None
+        return Happened(event=Event.OK, baseline=self._shadowing.baseline(state))
 
     def _shadow(self, state: Slots, elapsed_s: float) -> Outcome:
-        policy = _assignment(state).shadow
-        if policy is UNSET:
-            return OK
-        self._beside = True
-        try:
-            now = self._worker.shadow()
-            if now.summary.release != state.candidate:
-                self._worker.reload()
-                return Again(after_s=WORKER_POLL_S, why="the worker runs no shadow yet")
-        except WorkerError as error:
-            return Again(after_s=WORKER_POLL_S, why=str(error))
-        judgement = decide_shadow(now, policy, elapsed_s)
-        if judgement.verdict is Verdict.WAIT:
-            return Again(after_s=WORKER_POLL_S)
-        passed = judgement.verdict is Verdict.PASS
-        return Happened(
-            event=Event.OK if passed else Event.FAIL,
-            baseline=self._baseline(state) if passed else None,
-            shadow=now.summary,
-            code=judgement.code,
-            detail=judgement.detail,
-        )
-
-    def _drop_shadow(self) -> None:
-        """Have the worker follow the slot row, which names no shadow any more."""
-        if self._beside:
-            self._beside = False
-            # A worker that does not answer is started anew, without a shadow.
-            with contextlib.suppress(WorkerError):
-                self._worker.reload()
+        return self._shadowing.carry_out(state, _assignment(state), elapsed_s)
 
     def _activate(self, state: Slots) -> Outcome:
         loaded = self._worker.reload()
@@ -285,29 +184,44 @@ class Phases:
         before = figures.before
         if before is None or before.release != state.previous:
             before = state.baseline
-        if not self._succeeds(state.previous, state.active):
-            before = None
+        succeeds = self._succeeds(state.previous, state.active)
         evidence = Evidence(
             now=figures.now,
-            before=before,
+            before=before if succeeds else None,
             reference=self._reference_classes(state.active),
             elapsed_s=elapsed_s,
+            has_incumbent=bool(state.previous) and succeeds,
         )
         judgement = decide(evidence, _assignment(state).probation)
         if judgement.verdict is Verdict.WAIT:
             return Again(after_s=WORKER_POLL_S)
-        passed = judgement.verdict is Verdict.PASS
+        if judgement.verdict is Verdict.PASS:
+            return self._stay(state, judgement, figures.now.predictions)
+        return Happened(event=Event.FAIL, code=judgement.code, detail=judgement.detail)
+
+    def _stay(self, state: Slots, judgement: Judgement, answered: int) -> Happened:
+        """Say what the commit rests on, and what is remarkable about the release."""
+        for remark in judgement.remarks:
+            log.warning(REMARK, extra={"release": state.active, "remark": remark})
+        grounds = Grounds(
+            paired=state.paired,
+            first=not state.previous,
+            answered=answered,
+            wanted=_assignment(state).probation.min_predictions,
+        )
+        evidence, detail = weigh(grounds)
         return Happened(
-            event=Event.OK if passed else Event.FAIL,
-            code=judgement.code,
-            detail=judgement.detail,
+            event=Event.OK,
+            evidence=evidence,
+            answered=answered,
+            detail="; ".join((detail, *judgement.remarks)),
         )
 
     def _succeeds(self, previous: int, active: int) -> bool:
         """Tell whether a release is of the model of the one before.
 
-        Another model takes its own time and tells other classes; it is held to its
-        signed budget and to the absolute limits only.
+        Another model tells other classes; it is held to its signed budget and to
+        failing on hardly anything.
         """
         if self._names[0] != (previous, active):
             try:

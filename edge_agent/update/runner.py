@@ -16,16 +16,18 @@ from edge_agent.base.clock import Clock
 from edge_agent.errors import UpdateError
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.codes import OLD_ASSIGNMENT
+from edge_agent.update.deadlines import deadline_of
 from edge_agent.update.desk import Action
 from edge_agent.update.hub_word import HubWord
 from edge_agent.update.inbox import OldAssignmentError
+from edge_agent.update.late_evidence import Found
 from edge_agent.update.machine import TIMED_OUT, Effect, Happened, Report, Work, step
 from edge_agent.update.metadata import EXPIRED
 from edge_agent.update.obstacles import Obstacles, Where
 from edge_agent.update.outcomes import Again, Fetched
 from edge_agent.update.penalty import penalty_until
 from edge_agent.update.phases import Phases
-from edge_agent.update.states import AT_REST, DEADLINES_S, Event, Phase
+from edge_agent.update.states import AT_REST, Event, Phase
 from edge_agent.update.telling import log_report, record_of
 from edge_agent.update.verify import open_assignment
 from edge_agent.update.wishes import pin, revert
@@ -42,8 +44,6 @@ METADATA_REFUSED = "update.metadata_refused"
 IDLE_POLL_S = 1.0
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 60.0
-GRACE_S = 60.0
-"""Time beyond a policy's deadline, after which a mute worker fails the release."""
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +247,9 @@ class UpdateRunner:
         self._tell_clock()
         if self._pending is None:
             return self._idle()
-        if self._pending not in AT_REST and now - self._entered > self._deadline_s():
+        if self._pending not in AT_REST and now - self._entered > deadline_of(
+            self._state
+        ):
             late = f"no end of {self._pending} within its deadline"
             detail = f"{late}: {self._why}" if self._why else late
             self._apply(Happened(event=Event.TIMEOUT, code=TIMED_OUT, detail=detail))
@@ -283,7 +285,20 @@ class UpdateRunner:
     def _idle(self) -> float:
         """Take up what was held back, when its time has come."""
         self._consider()
-        return IDLE_POLL_S if self._pending is None else 0.0
+        if self._pending is not None:
+            return 0.0
+        found = self._phases.late.look(self._state, self._clock.mono())
+        if found is not None:
+            self._note(found)
+        return IDLE_POLL_S
+
+    def _note(self, found: Found) -> None:
+        """Journal what later samples say of the release that is committed."""
+        report = found.report
+        records = [record_of(report, self._clock.wall(), "")] if report else []
+        self._slots.write(found.state, records)
+        self._state = found.state
+        self._on_change(found.state)
 
     def _tell_clock(self) -> None:
         """Report, once until it is right again, that the clock cannot be right."""
@@ -375,12 +390,3 @@ class UpdateRunner:
             pause_s = self._random.uniform(RETRY_FIRST_S / 4, limit)
             self._failures = min(self._failures + 1, 16)
         self._next_at = self._clock.mono() + pause_s
-
-    def _deadline_s(self) -> float:
-        phase, assignment = Phase(self._state.phase), self._state.assignment
-        asked = 0.0
-        if phase is Phase.PROBATION and assignment is not None:
-            asked = assignment.probation.deadline_s + GRACE_S
-        if phase is Phase.SHADOW and assignment is not None and assignment.shadow:
-            asked = assignment.shadow.deadline_s + GRACE_S
-        return max(DEADLINES_S[phase], asked)

@@ -2,20 +2,15 @@
 
 ``python -m edge_agent.update.selftest STATE_DIR RELEASE`` (for the factory model its
 folder and 0) verifies the files, loads the model, runs the golden inputs, compares
-within the signed tolerance, takes the
-median time against the budget, and prints one JSON line. Most bad models die inside
-the interpreter's native code: here that costs a process nobody depends on. It may use
-so much processor time, write and open hardly anything, start nothing, and map no more
-than the runtime itself and the release's memory budget.
+within the signed tolerance, takes the median time against the budget, and prints one
+JSON line. Its process is limited (:mod:`~edge_agent.update.sandbox`).
 
 The parent's half (:func:`spawn_self_test`) imports no interpreter.
 """
 
-import os
 import resource
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,22 +21,23 @@ import msgspec
 from edge_agent.errors import AgentError
 from edge_agent.store.artifacts import ArtifactStore, LoadedRelease
 from edge_agent.store.factory import FACTORY_RELEASE, read_factory
+from edge_agent.update.sandbox import (
+    MAX_DETAIL,
+    describe_end,
+    limit_models,
+    limit_process,
+    run_limited,
+)
 
 MODULE = "edge_agent.update.selftest"
 WRONG = "AGENT-UPDATE-041"
 HUNG = "AGENT-UPDATE-043"
 UNUSABLE = "AGENT-UPDATE-044"
 UNSUPPORTED = "AGENT-UPDATE-046"
-MAX_DETAIL = 500
 CPU_S = 60
-FILE_BYTES = 1 << 20
-OPEN_FILES = 64
-SPARE_BYTES = 64 << 20
-"""Address space beyond the budget: what is mapped is not all resident."""
-STATM, STATUS = Path("/proc/self/statm"), Path("/proc/self/status")
+STATUS = Path("/proc/self/status")
 TIMED_RUNS = 21
 WALL_S = 90.0
-POLL_S = 0.2
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,28 +59,14 @@ def spawn_self_test(
         Its verdict; a process that dies or hangs is a verdict too. ``None``: it was
         interrupted and says nothing.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", MODULE, str(state_dir), str(release)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    ended = run_limited(
+        [MODULE, str(state_dir), str(release)], WALL_S, interrupted=interrupted
     )
-    deadline = time.monotonic() + WALL_S
-    with process:
-        while True:
-            try:
-                out, err = process.communicate(timeout=POLL_S)
-                return _read_verdict(process.returncode, out, err)
-            except subprocess.TimeoutExpired:
-                late = time.monotonic() > deadline
-                if not late and not interrupted():
-                    continue
-            process.kill()
-            process.communicate()
-            if not late:
-                return None
-            return Verdict(ok=False, code=HUNG, detail=f"no end within {WALL_S:g} s")
+    if ended is None:
+        return None
+    if ended.late:
+        return Verdict(ok=False, code=HUNG, detail=f"no end within {WALL_S:g} s")
+    return _read_verdict(ended.returncode, ended.out, ended.err)
 
 
 def _read_verdict(returncode: int, out: bytes, err: bytes) -> Verdict:
@@ -98,44 +80,11 @@ def _read_verdict(returncode: int, out: bytes, err: bytes) -> Verdict:
     if returncode == -signal.SIGXCPU:
         text = f"no end within {CPU_S} s of processor time"
         return Verdict(ok=False, code=HUNG, detail=text)
-    how = (
-        f"died of {signal.Signals(-returncode).name}"
-        if returncode < 0
-        else f"exited with {returncode}"
-    )
-    tail = err.decode(errors="replace").strip().splitlines()[-1:]
     return Verdict(
         ok=False,
         code="AGENT-UPDATE-040",
-        detail=": ".join([f"the self-test {how}", *tail])[:500],
+        detail=f"the self-test {describe_end(returncode, err)}"[:MAX_DETAIL],
     )
-
-
-def _limit() -> None:
-    """Bound processor time, file sizes and open files of this process."""
-    for limit, most in (
-        (resource.RLIMIT_CPU, CPU_S),
-        (resource.RLIMIT_FSIZE, FILE_BYTES),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (most, most))
-
-
-def _limit_model(budget_bytes: int) -> None:
-    """Bound what a model may map and start, once the runtime itself is loaded.
-
-    What the runtime maps beyond its resident pages is not the model's; of the rest
-    the release's budget is the limit. With one thread LiteRT starts no other.
-    """
-    try:
-        pages = [int(field) for field in STATM.read_text("ascii").split()[:2]]
-    except (OSError, ValueError):
-        return  # Not Linux: there is no such limit to derive.
-    mapped, resident = (n * resource.getpagesize() for n in pages)
-    most = SPARE_BYTES + max(mapped - resident + budget_bytes, mapped)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 def judge(loaded: LoadedRelease) -> Verdict:
@@ -150,7 +99,7 @@ def judge(loaded: LoadedRelease) -> Verdict:
 
     bundle = loaded.release.bundle
     runtime_name()  # Loads it.
-    _limit_model(bundle.budget.rss_bytes)
+    limit_models(bundle.budget.rss_bytes)
     model = load_model(loaded.model)
     check_fit(model, [one.tensor for one in bundle.inputs], bundle.outputs)
     try:
@@ -207,7 +156,7 @@ def _bad(code: str, detail: str) -> Verdict:
 
 def main(argv: list[str]) -> int:
     """Judge a release; print the verdict; return the exit code."""
-    _limit()
+    limit_process(CPU_S)
     try:
         folder, number = Path(argv[0]), int(argv[1])
         if number == FACTORY_RELEASE:

@@ -25,8 +25,10 @@ from edge_agent.update.download import BlockPort, Ways
 from edge_agent.update.inbox import Inbox
 from edge_agent.update.metadata import Trust
 from edge_agent.update.obstacles import Obstacles, Where
-from edge_agent.update.phases import Phases, Worker
+from edge_agent.update.phases import Phases
 from edge_agent.update.runner import UpdateRunner
+from edge_agent.update.trials import Trials, paired_on
+from edge_agent.update.worker_port import Worker
 from edge_agent.wire.control import Command, Obstacle, TufBundle, TufVersions
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.records import EventRecord
@@ -186,6 +188,7 @@ class UpdateService:
                 tell=lambda error: slots.write(runner.state, [self._event(error)]),
                 local=brought.artifacts,
             ),
+            Trials(paired=paired_on(self._ports.evidence.fd)),
         )
         runner = UpdateRunner(
             settings.device,

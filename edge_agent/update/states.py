@@ -1,11 +1,11 @@
 """Phases and events of an activation, and the one table that relates them.
 
 ``OK``, ``FAIL`` and ``TIMEOUT`` are the outcomes of the work of a phase; ``TRY`` is an
-``OK`` after which the release shall first run in shadow; ``ASSIGN`` is a newer
-assignment, ``RESTART`` the start of the agent, ``CRASH`` a worker that dies again and
-again soon after it loaded a release, ``REVERT`` a person at the device who wants the
-release before. An event that is not in the table for the present
-phase changes nothing. Until ``SHADOW`` the active release is untouched; from
+``OK`` after which the release is first compared with the active one; ``ASSIGN`` is a
+newer assignment, ``RESTART`` the start of the agent, ``CRASH`` a worker that dies again
+and again soon after it loaded a release, ``REVERT`` a person at the device who wants
+the release before. An event that is not in the table for the present phase changes
+nothing. Until ``SHADOW`` the active release is untouched; from
 ``ACTIVATE`` on an assignment waits until the phase machine is at rest. ``SAFE_MODE``
 still tries the factory model: its ``OK`` says that this answers now.
 """

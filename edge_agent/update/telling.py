@@ -25,6 +25,8 @@ def record_of(report: Report, at: float, note: str) -> UpdateRecord:
         code=report.code,
         detail=report.detail or note,
         shadow=report.shadow or UNSET,
+        paired=report.paired or UNSET,
+        evidence=report.evidence or UNSET,
     )
 
 
@@ -39,5 +41,7 @@ def log_report(report: Report) -> None:
         log.info(UPDATE_PHASE, extra=facts)
         return
     facts |= {"outcome": report.outcome, "code": report.code, "detail": report.detail}
+    if report.evidence:
+        facts["evidence"] = report.evidence
     level = logging.INFO if report.outcome == "committed" else logging.WARNING
     log.log(level, UPDATE_END, extra=facts)

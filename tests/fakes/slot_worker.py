@@ -2,8 +2,8 @@
 
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.slots import Figures, SlotStore
-from edge_agent.update.phases import Loaded, WorkerFigures
 from edge_agent.update.shadow import ShadowState
+from edge_agent.update.worker_port import Loaded, WorkerFigures
 from edge_agent.wire.records import ShadowSummary
 
 BOOT = "a" * 16

@@ -15,9 +15,10 @@ from edge_agent.update.commands import Commands
 from edge_agent.update.download import Ways
 from edge_agent.update.hub_word import HubWord
 from edge_agent.update.metadata import Trust
-from edge_agent.update.phases import Loaded, Phases, WorkerFigures
+from edge_agent.update.phases import Phases
 from edge_agent.update.runner import UpdateRunner
 from edge_agent.update.shadow import ShadowState
+from edge_agent.update.worker_port import Loaded, WorkerFigures
 from edge_agent.wire.batch import decode_record
 from edge_agent.wire.control import Command
 from edge_agent.wire.records import AnyRecord, UpdateRecord

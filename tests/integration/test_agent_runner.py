@@ -13,16 +13,20 @@ from edge_agent.errors import WorkerError
 from edge_agent.store.artifacts import ArtifactStore
 from edge_agent.store.outbox import Outbox
 from edge_agent.store.slots import Figures, Slots, SlotStore
+from edge_agent.update.deadlines import GRACE_S
 from edge_agent.update.download import Ways
 from edge_agent.update.metadata import Trust
+from edge_agent.update.paired_trial import START_S
 from edge_agent.update.penalty import PENALTY_S
-from edge_agent.update.phases import Loaded, Phases, WorkerFigures
-from edge_agent.update.runner import GRACE_S, UpdateRunner
+from edge_agent.update.phases import Phases
+from edge_agent.update.runner import UpdateRunner
 from edge_agent.update.selftest import Verdict
 from edge_agent.update.shadow import ShadowState
 from edge_agent.update.states import DEADLINES_S, Phase
+from edge_agent.update.trials import Trials
+from edge_agent.update.worker_port import Loaded, WorkerFigures
 from edge_agent.wire.batch import decode_record
-from edge_agent.wire.control import ShadowPolicy
+from edge_agent.wire.control import PairedPolicy, ShadowPolicy
 from edge_agent.wire.records import ShadowSummary, UpdateRecord
 from edge_agent.wire.topics import Lane
 from tests.fakes.agent_hub import artifact_server
@@ -103,7 +107,7 @@ class Bench:
             trust,
             self.worker,
             Ways(interrupted=lambda: False),
-            self_test=lambda *_, **__: Verdict(ok=True),
+            Trials(self_test=lambda *_, **__: Verdict(ok=True)),
         )
         runner = UpdateRunner(
             "d1", self.slots, phases, self.clock, on_change=lambda _: None
@@ -181,7 +185,8 @@ def test_mute_worker_in_shadow_ends_at_its_deadline(
 
     took = bench.run_until(lambda: bench.runner.state.phase != Phase.SHADOW)
 
-    assert 500.0 + GRACE_S <= took < 500.0 + GRACE_S + 30.0
+    least = 500.0 + PairedPolicy().deadline_s + START_S + GRACE_S
+    assert least <= took < least + 30.0
     assert bench.ends() == [(2, "failed", "AGENT-UPDATE-063")]
     assert bench.runner.state.quarantined == ()
 

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from edge_agent.store.artifacts import ArtifactStore
+from edge_agent.update.sandbox import FILE_BYTES, OPEN_FILES, SPARE_BYTES
 from edge_agent.update.selftest import (
     CPU_S,
-    FILE_BYTES,
-    OPEN_FILES,
-    SPARE_BYTES,
     Verdict,
     _read_verdict,
     spawn_self_test,
@@ -27,10 +25,10 @@ LIMITED = """
 import os, resource, sys, threading
 import numpy as np
 from edge_agent.runtime.litert import runtime_name
-from edge_agent.update.selftest import _limit, _limit_model
+from edge_agent.update.sandbox import limit_models, limit_process
 runtime_name()
-_limit()
-_limit_model(int(sys.argv[1]))
+limit_process(60)
+limit_models(int(sys.argv[1]))
 if os.geteuid() == 0:
     os.setuid(65534)  # Root may start as much as it likes.
 def tries(what):
@@ -127,7 +125,7 @@ def test_time_and_files_are_limited_from_the_start() -> None:
     """Before the model is even read: processor time, file sizes, open files, cores."""
     code = (
         "import resource as r\n"
-        "from edge_agent.update import selftest; selftest._limit()\n"
+        "from edge_agent.update import sandbox; sandbox.limit_process(60)\n"
         "for n in ('CPU', 'FSIZE', 'NOFILE', 'CORE'):"
         " print(*r.getrlimit(getattr(r, 'RLIMIT_' + n)))"
     )

@@ -32,11 +32,13 @@ from edge_agent.store.slots import SlotStore
 from edge_agent.update import selftest
 from edge_agent.update.download import Ways
 from edge_agent.update.metadata import Trust
-from edge_agent.update.phases import Loaded, Phases, WorkerFigures
+from edge_agent.update.phases import Phases
 from edge_agent.update.runner import UpdateRunner
 from edge_agent.update.selftest import Verdict
 from edge_agent.update.shadow import ShadowState
 from edge_agent.update.states import AT_REST, Phase
+from edge_agent.update.trials import Trials
+from edge_agent.update.worker_port import Loaded, WorkerFigures
 from edge_agent.wire.codec import decode
 from edge_agent.wire.control import TufBundle
 from edge_agent.wire.envelope import Envelope
@@ -234,7 +236,7 @@ class Device:
             trust,
             self._worker,
             Ways(interrupted=lambda: False),
-            self_test=self._self_test,
+            Trials(self_test=self._self_test),
         )
         self.runner = UpdateRunner(
             DEVICE,

@@ -17,20 +17,21 @@ from edge_agent.update.machine import (
 )
 from edge_agent.update.penalty import PENALTY_S, WINDOW_S, penalty_until
 from edge_agent.update.states import Event, Phase
-from edge_agent.wire.control import Assignment, ShadowPolicy
-from edge_agent.wire.records import ShadowSummary
+from edge_agent.wire.control import Assignment, PairedPolicy, ShadowPolicy
+from edge_agent.wire.records import PairedSummary, ShadowSummary
 
 OK = Happened(event=Event.OK)
 RUNNING = Slots(active=1, seq=1, committed=(1,))
 SUMMARY = ShadowSummary(release=2, n=40, disagreement_ratio=0.5)
 
 
-def assign(
+def assign(  # noqa: PLR0913 - each makes another kind of assignment
     release: int,
     seq: int,
     at: float = 0.0,
     *,
     shadow: bool = True,
+    paired: bool = False,
     forced: bool = False,
 ) -> Happened:
     """Return the arrival of an assignment."""
@@ -43,6 +44,7 @@ def assign(
         issued_at=1.0,
         artifacts_url="http://hub",
         shadow=ShadowPolicy() if shadow else UNSET,
+        paired=PairedPolicy() if paired else UNSET,
         forced=True if forced else UNSET,
     )
     return Happened(event=Event.ASSIGN, at=at, assignment=assignment)
@@ -62,6 +64,7 @@ def fail(at: float) -> Happened:
     return Happened(event=Event.FAIL, at=at, code="AGENT-UPDATE-070", shadow=SUMMARY)
 
 
+PAIRED = PairedSummary(release=2, incumbent=1, result="ok", source="ring", n=99)
 IN_SHADOW = follow(RUNNING, assign(2, 2), *[OK] * 4)[0]
 
 
@@ -93,6 +96,52 @@ def test_shadow_lies_between_self_test_and_activation() -> None:
 def test_shadow_is_skipped(start: Slots, happened: Happened) -> None:
     """Only what is new to a device with a release goes through it, if that is asked."""
     assert Phase.SHADOW not in phases_of(start, happened, *[OK] * 5)
+
+
+@pytest.mark.parametrize(("shadow", "paired"), [(True, False), (False, True)])
+def test_either_policy_asks_for_a_comparison(*, shadow: bool, paired: bool) -> None:
+    """A hub that knows of the live shadow only gets the paired test as well."""
+    happened = assign(2, 2, shadow=shadow, paired=paired)
+
+    assert phases_of(RUNNING, happened, *[OK] * 4)[-1] is Phase.SHADOW
+
+
+def test_the_summary_of_the_paired_test_is_told_once_and_kept() -> None:
+    """The record that leaves SHADOW has it, and the state until the next swap."""
+    activated, effects = step(IN_SHADOW, replace(OK, paired=PAIRED))
+    failed, ended = step(IN_SHADOW, replace(fail(1.0), paired=PAIRED))
+
+    assert activated.paired == PAIRED
+    assert isinstance(effects[0], Report)
+    assert effects[0].paired == PAIRED
+    assert isinstance(ended[0], Report)
+    assert ended[0].paired == PAIRED
+    assert failed.paired is None, "it is not about the release that goes on"
+    back, _ = follow(activated, OK, replace(fail(1.0), paired=None))
+    assert (back.phase, back.paired) == ("ROLLBACK", None)
+
+
+def test_a_commit_tells_what_it_rests_on() -> None:
+    """Evidence and numbers outlast a restart, and are told by the record of the end."""
+    passed = Happened(
+        event=Event.OK, evidence="inconclusive", answered=12, detail="12 of 60"
+    )
+    before, _ = follow(IN_SHADOW, replace(OK, paired=PAIRED), OK, passed)
+    again, _ = step(before, Happened(event=Event.RESTART))
+    rest, effects = step(again, OK)
+
+    assert (before.phase, again.phase, rest.phase) == ("COMMIT", "COMMIT", "IDLE")
+    (report,) = effects
+    assert isinstance(report, Report)
+    assert (report.outcome, report.code) == ("committed", "")
+    assert (report.evidence, report.detail) == ("inconclusive", "12 of 60")
+    assert (rest.evidence, rest.answered) == ("inconclusive", 12)
+
+    confirmed, told = step(rest, assign(2, 9))
+    assert isinstance(told[0], Report)
+    assert (told[0].evidence, confirmed.evidence) == ("inconclusive", "inconclusive")
+    activated, _ = follow(rest, assign(3, 9), *[OK] * 5)
+    assert (activated.active, activated.evidence, activated.answered) == (3, "", 0)
 
 
 @pytest.mark.parametrize("event", [Event.FAIL, Event.CRASH])
