@@ -127,16 +127,21 @@ class RolloutConfig(Strict, frozen=True, kw_only=True):
     Before it activates a release a device runs it in shadow on ``shadow_ratio`` of its
     requests (0: not at all) until it has ``shadow_min_samples`` pairs, or for
     ``shadow_deadline_s``. More disagreement with the incumbent than
-    ``shadow_disagreement_max``, as a mean over devices, holds or aborts.
+    ``shadow_disagreement_max``, as a mean over devices, holds or aborts. Unless
+    ``max_failures`` sets a hard limit, the gate itself decides how many devices may
+    fail. ``promote_untested`` promotes past a stage's deadline what devices could not
+    test.
     """
 
     stages: Annotated[list[Ratio], Meta(min_length=1, max_length=10)] = field(
         default_factory=lambda: [0.25, 0.5, 1.0]
     )
     canary_min: Annotated[int, Meta(ge=1)] = 1
-    max_failures: Annotated[int, Meta(ge=0)] = 0
+    max_failures: Annotated[int, Meta(ge=0)] | None = None
     min_labels: Annotated[int, Meta(ge=0)] = 40
-    accuracy_drop_max: Ratio = 0.10
+    accuracy_drop_max: Ratio = 0.05
+    promote_untested: bool = False
+    paired_latency_ratio_max: Annotated[float, Meta(ge=1, le=1000)] = 2.0
     soak_s: Seconds = 3.0
     stage_deadline_s: Seconds = 600.0
     probation_min_predictions: Annotated[int, Meta(ge=1)] = 60

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class ActivationView(msgspec.Struct, frozen=True, kw_only=True):
-    """How the newest activation ended; ``code`` and ``detail`` say why it failed."""
+    """How the newest activation ended; ``code`` and ``detail`` say why it failed.
+
+    ``evidence`` is on what a commit rests ("": an older agent does not say).
+    """
 
     release: int
     rollout: str
@@ -23,6 +26,7 @@ class ActivationView(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     detail: str
     heard_at: float
+    evidence: str = ""
 
 
 def activation_view(row: "Activation") -> ActivationView | None:
@@ -37,6 +41,7 @@ def activation_view(row: "Activation") -> ActivationView | None:
         code=row.ended.code,
         detail=row.ended.detail,
         heard_at=row.heard_at,
+        evidence="" if row.ended.evidence is UNSET else row.ended.evidence,
     )
 
 
@@ -66,8 +71,10 @@ def activation_text(view: ActivationView | None) -> str:
     """Say how the newest activation ended."""
     if view is None:
         return "-"
-    why = f": {view.code} {view.detail}" if view.code else ""
-    return f"release {view.release} {view.outcome} {utc_text(view.heard_at)}{why}"
+    why = " ".join(filter(None, (view.code, view.detail)))
+    how = f", {view.evidence}" if view.evidence else ""
+    told = f": {why}" if why else ""
+    return f"release {view.release} {view.outcome} {utc_text(view.heard_at)}{how}{told}"
 
 
 def shadow_text(summary: ShadowSummary | None) -> str:

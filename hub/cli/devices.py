@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from edge_agent.wire.control import Presence, Reported
-from edge_agent.wire.records import ShadowSummary
+from edge_agent.wire.records import PairedSummary, ShadowSummary
 from hub.cli.activations import (
     ActivationView,
     activation_text,
@@ -19,6 +19,7 @@ from hub.cli.activations import (
     obstacle_text,
     shadow_text,
 )
+from hub.cli.evidence import paired_text
 from hub.cli.join_file import join_file
 from hub.cli.output import (
     age_text,
@@ -83,6 +84,7 @@ class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
     clone: CloneView | None = None
     activation: ActivationView | None = None
     shadow: ShadowSummary | None = None
+    paired: PairedSummary | None = None
 
 
 @click.group()
@@ -143,6 +145,7 @@ def get_command(home: Home, device: str, *, as_json: bool) -> None:
         clone=_clone_view(services.devices.clone_of(device)),
         activation=activation_view(activation),
         shadow=activation.shadow,
+        paired=activation.paired,
     )
     if as_json:
         print_json(detail)
@@ -220,6 +223,7 @@ def _print_detail(detail: DeviceDetail) -> None:
             ("leaves out", left_out_text(reported)),
             ("local API", api_text(reported)),
             ("shadow", shadow_text(detail.shadow)),
+            ("paired test", paired_text(detail.paired)),
             ("quarantined", held_text(reported)),
             ("certificate", _certificate_text(view.certificate_ends_at, time.time())),
             ("twice", _clone_text(detail.clone)),

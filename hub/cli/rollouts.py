@@ -1,4 +1,4 @@
-"""``hub rollouts``: start, watch, explain and abort rollouts."""
+"""``hub rollouts``: start, watch, explain, promote and abort rollouts."""
 
 import time
 from collections import Counter
@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from edge_agent.base.exit_codes import ExitCode
+from hub.cli.evidence import detail_text, left_out_text, user_name
 from hub.cli.output import json_option, print_fields, print_json, print_table
 from hub.config import Home
 
@@ -24,7 +25,10 @@ _END_CODES = {
 
 
 class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
-    """A rollout as ``--json`` shows it; ``stages`` are cumulative shares."""
+    """A rollout as ``--json`` shows it; ``stages`` are cumulative shares.
+
+    ``left_out`` maps hardware classes that get the release no more to why.
+    """
 
     id: str
     release: int
@@ -35,10 +39,14 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     created_at: float
     updated_at: float
+    left_out: dict[str, str] = {}
 
 
 class RolloutDeviceView(msgspec.Struct, frozen=True, kw_only=True):
-    """One device of a rollout and what became of it ("": not decided yet)."""
+    """One device of a rollout and what became of it ("": not decided yet).
+
+    ``retries`` counts second chances, ``retried_after`` says after what.
+    """
 
     device: str
     stage: int
@@ -46,6 +54,8 @@ class RolloutDeviceView(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     code: str
     detail: str
+    retries: int = 0
+    retried_after: str = ""
 
 
 class RolloutDetail(RolloutView, frozen=True, kw_only=True):
@@ -77,7 +87,7 @@ timeout_option = click.option(
 
 @click.group()
 def rollouts() -> None:
-    """Start, watch and abort rollouts."""
+    """Start, watch, promote and abort rollouts."""
 
 
 @rollouts.command("start")
@@ -93,6 +103,11 @@ def rollouts() -> None:
     is_flag=True,
     help="Also to devices on which it, or too much lately, failed.",
 )
+@click.option(
+    "--promote-untested",
+    is_flag=True,
+    help="Promote past a stage's deadline what devices could not test.",
+)
 @click.option("--wait", is_flag=True, help="Wait for its end, as `watch` does.")
 @timeout_option
 @json_option
@@ -104,12 +119,18 @@ def start_command(  # noqa: PLR0913 - one argument an option
     timeout_s: float,
     *,
     force: bool,
+    promote_untested: bool,
     wait: bool,
     as_json: bool,
 ) -> None:
     """Roll RELEASE out in stages; `hub serve` does the work."""
     service = _service(home)
-    rollout = service.start(release, stages=_shares(stages), forced=force)
+    rollout = service.start(
+        release,
+        stages=_shares(stages),
+        forced=force,
+        promote_untested=promote_untested,
+    )
     if wait:
         click.echo(f"rollout {rollout}", err=True)
         _watch(service, rollout, timeout_s, as_json=as_json)
@@ -164,13 +185,20 @@ def get_command(home: Home, rollout: str, *, as_json: bool) -> None:
             ("state", detail.state),
             ("stage", f"{detail.stage + 1} of {len(detail.stages)}"),
             ("devices", f"{len(detail.devices)} of {detail.planned}"),
+            ("left out", left_out_text(detail.left_out)),
             ("reason", detail.reason or "-"),
         ]
     )
     print_table(
         ("device", "stage", "outcome", "code", "detail"),
         [
-            (d.device, d.stage + 1, d.outcome or "pending", d.code or "-", d.detail)
+            (
+                d.device,
+                d.stage + 1,
+                d.outcome or "pending",
+                d.code or "-",
+                detail_text(d.detail, d.retried_after),
+            )
             for d in detail.devices
         ],
     )
@@ -202,6 +230,33 @@ def abort_command(home: Home, rollout: str, reason: str, *, as_json: bool) -> No
         print_json(_view(service.get(rollout)[0]))
     else:
         click.echo(f"{rollout} is being rolled back", err=True)
+
+
+@rollouts.command("promote")
+@click.argument("rollout")
+@click.option(
+    "--approve",
+    "why",
+    required=True,
+    metavar="WHY",
+    help="Why it may go on without the evidence; noted with your name.",
+)
+@json_option
+@click.pass_obj
+def promote_command(home: Home, rollout: str, why: str, *, as_json: bool) -> None:
+    """Let the present stage go on without the evidence that it lacks.
+
+    What is inconclusive now passes. Devices that still have to answer are waited for,
+    and failures stop a release as ever.
+    """
+    if not why.strip():
+        raise click.BadParameter("say why", param_hint="--approve")
+    service = _service(home)
+    service.promote(rollout, why=why.strip(), who=user_name())
+    if as_json:
+        print_json(_view(service.get(rollout)[0]))
+    else:
+        click.echo(f"{rollout}: noted; it goes on at the next step", err=True)
 
 
 @rollouts.command("explain")
@@ -269,6 +324,8 @@ def _watch(
 def _line(row: "RolloutRow", given: "list[RolloutDeviceRow]") -> str:
     counts = Counter(device.outcome or "pending" for device in given)
     devices = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))
+    if retried := sum(1 for device in given if device.retries):
+        devices += f", {retried} tried once more"
     stage = f"stage {row.stage + 1}/{len(row.plan.stages)}"
     return "  ".join(filter(None, (row.state.value, stage, devices, row.reason)))
 
@@ -298,6 +355,7 @@ def _view(row: "RolloutRow") -> RolloutView:
         reason=row.reason,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        left_out=row.plan.left_out,
     )
 
 
@@ -312,6 +370,8 @@ def _detail(row: "RolloutRow", given: "list[RolloutDeviceRow]") -> RolloutDetail
                 outcome=device.outcome,
                 code=device.code,
                 detail=device.detail,
+                retries=device.retries,
+                retried_after=device.retried_after,
             )
             for device in given
         ],

@@ -145,6 +145,7 @@ class DeviceService:
             ),
             shadow=terms.shadow or UNSET,
             forced=terms.forced or UNSET,
+            paired=terms.paired or UNSET,
         )
         envelope = seal(Purpose.ASSIGNMENT, codec.encode(assignment), self._signer.sign)
         store.put_assignment(

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from edge_agent.wire.control import ShadowPolicy
+from edge_agent.wire.control import PairedPolicy, ShadowPolicy
 from hub.devices.terms import PLAIN, Terms
 from hub.rollout.plan import Plan
 
@@ -37,12 +37,13 @@ def terms_of(plan: Plan) -> Terms:
 
     One device may be odd: alone it stops only at twice what the mean may be.
     """
+    paired = PairedPolicy(latency_ratio_max=plan.paired_latency_ratio_max)
     if not plan.shadow_ratio:
-        return Terms(forced=plan.forced)
+        return Terms(paired=paired, forced=plan.forced)
     shadow = ShadowPolicy(
         sample_ratio=plan.shadow_ratio,
         min_samples=plan.shadow_min_samples,
         deadline_s=plan.shadow_deadline_s,
         disagreement_max=min(1.0, 2.0 * plan.shadow_disagreement_max),
     )
-    return Terms(shadow=shadow, forced=plan.forced)
+    return Terms(paired=paired, shadow=shadow, forced=plan.forced)

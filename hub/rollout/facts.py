@@ -5,13 +5,15 @@ and labels of the candidate only since then. Called by :mod:`hub.rollout.service
 """
 
 from collections import Counter
+from typing import TypeVar
 
 from msgspec import UNSET
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, or_, select
 
 from edge_agent.wire.batch import decode_record
-from edge_agent.wire.records import ShadowSummary, UpdateRecord
-from hub.rollout.judge import DeviceFacts, LabelCell
+from edge_agent.wire.records import PairedSummary, ShadowSummary, UpdateRecord
+from hub.rollout.device_facts import DeviceFacts
+from hub.rollout.label_pairs import DeviceLoss, LabelCell, measure_loss
 from hub.rollout.machine import RolloutFacts
 from hub.storage import devices as device_store
 from hub.storage import releases as release_store
@@ -20,8 +22,11 @@ from hub.storage.devices import DeviceRow
 from hub.storage.rollouts import RolloutDeviceRow, RolloutRow
 from hub.storage.tables import FEEDBACK, IS_UPDATE, RECORDS, RECORDS_OF_STREAMS, STREAMS
 
+_Summary = TypeVar("_Summary", ShadowSummary, PairedSummary)
 _RECENT_LABELS = 200
 """How many of a device's newest labels tell how good the incumbent is there."""
+_MAX_PAIRS = 1024
+"""How many of a device's newest pairs count: no device's labels slow the hub."""
 
 
 def gather(
@@ -51,6 +56,12 @@ def gather(
             name: assignments[name].release if assignments[name].envelope else 0
             for name in given
         },
+        prior={
+            name: device.prior_release
+            for name, device in given.items()
+            if device.prior_release is not None
+        },
+        losses=[loss for d in given.values() if (loss := _loss(conn, row, d))],
         abort_reason=abort_reason,
     )
 
@@ -81,38 +92,53 @@ def _device_facts(  # noqa: PLR0913, PLR0917 - rows of four tables
 ) -> DeviceFacts:
     reported = device.reported
     updates = _updates(conn, given) if given else []
-    ended = next((update for update in reversed(updates) if update.outcome), None)
+    ends = [place for place, (_, update) in enumerate(updates) if update.outcome]
+    ended_at, ended = updates[ends[-1]] if ends else (0.0, None)
+    on_the_way = [u.phase for _, u in updates[: ends[-1]]] if ends else []
     reported_seq = reported.assignment_seq if reported else 0
     assigned_seq = given.assigned_seq if given else 0
     # What a forced assignment overrides is still reported until it is taken up.
-    stale = row.plan.forced and reported_seq < assigned_seq
+    forced = row.plan.forced or (given is not None and given.retries > 0)
+    stale = forced and reported_seq < assigned_seq
     return DeviceFacts(
         device=device.id,
         stage=given.stage if given else stage,
         online=device.online,
+        hardware=hardware_of(device),
         assigned_seq=assigned_seq,
         release=device.release,
         phase=reported.phase if reported else "",
         reported_seq=reported_seq,
         quarantined=has_failed(device, row.release) and not stale,
-        boxed=is_pinned(device) or (is_boxed(device, now) and not row.plan.forced),
+        boxed=is_pinned(device) or (is_boxed(device, now) and not forced),
         heard=bool(updates),
         outcome=ended.outcome if ended else "",
+        evidence=ended.evidence if ended and ended.evidence is not UNSET else "",
         code=ended.code if ended else "",
         detail=ended.detail if ended else "",
-        shadow=_shadow(updates),
+        failed_in=on_the_way[-1] if on_the_way else "",
+        ended_at=ended_at,
+        retries=given.retries if given else 0,
+        shadow=_newest([u.shadow for _, u in updates if u.shadow is not UNSET]),
+        paired=_newest([u.paired for _, u in updates if u.paired is not UNSET]),
     )
 
 
-def _shadow(updates: list[UpdateRecord]) -> ShadowSummary | None:
-    found = [update.shadow for update in updates if update.shadow is not UNSET]
+def hardware_of(device: DeviceRow) -> str:
+    """Return a device's hardware class ("": it names none)."""
+    return device.presence.hardware if device.presence else ""
+
+
+def _newest(found: list[_Summary]) -> _Summary | None:
     return found[-1] if found else None
 
 
-def _updates(conn: Connection, given: RolloutDeviceRow) -> list[UpdateRecord]:
-    """Return what a device said about the assignment, oldest first."""
+def _updates(
+    conn: Connection, given: RolloutDeviceRow
+) -> list[tuple[float, UpdateRecord]]:
+    """Return what a device said about the assignment and when, oldest first."""
     found = (
-        select(RECORDS.c.body)
+        select(RECORDS.c.received_at, RECORDS.c.body)
         .select_from(RECORDS_OF_STREAMS)
         .where(
             IS_UPDATE,
@@ -121,13 +147,42 @@ def _updates(conn: Connection, given: RolloutDeviceRow) -> list[UpdateRecord]:
         )
         .order_by(RECORDS.c.received_at, RECORDS.c.seq)
     )
-    records = [decode_record(body.encode()) for body in conn.execute(found).scalars()]
+    records = [
+        (received_at, decode_record(body.encode()))
+        for received_at, body in conn.execute(found)
+    ]
     return [
-        record
-        for record in records
+        (received_at, record)
+        for received_at, record in records
         if isinstance(record, UpdateRecord)
         and record.assignment_seq == given.assigned_seq
     ]
+
+
+def _loss(
+    conn: Connection, row: RolloutRow, given: RolloutDeviceRow
+) -> DeviceLoss | None:
+    """Measure one device's loss where labels name the answers of both releases."""
+    incumbent = row.incumbent if given.prior_release is None else given.prior_release
+    ours, others = FEEDBACK.c.release, FEEDBACK.c.other_release
+    found = (
+        select(ours, FEEDBACK.c.correct, FEEDBACK.c.other_correct)
+        .where(
+            FEEDBACK.c.device == given.device,
+            FEEDBACK.c.received_at >= given.assigned_at,
+            or_(
+                and_(ours == row.release, others == incumbent),
+                and_(ours == incumbent, others == row.release),
+            ),
+        )
+        .order_by(FEEDBACK.c.predicted_at.desc(), FEEDBACK.c.id.desc())
+        .limit(_MAX_PAIRS)
+    )
+    series = [
+        int(other) - int(own) if release == row.release else int(own) - int(other)
+        for release, own, other in conn.execute(found)
+    ]
+    return measure_loss(given.device, series[::-1]) if series else None
 
 
 def _cells(

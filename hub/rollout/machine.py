@@ -7,16 +7,11 @@ Recovery after a crash is simply the next call. Called by :mod:`hub.rollout.serv
 
 from dataclasses import dataclass, field
 
-from hub.rollout.judge import (
-    Comparison,
-    Decision,
-    DeviceFacts,
-    LabelCell,
-    Outcome,
-    Verdict,
-    judge,
-    outcome_of,
-)
+from hub.rollout.device_facts import FAILED, DeviceFacts, Outcome, is_to_be_retried
+from hub.rollout.gates.failures import find_left_out, left_out_text
+from hub.rollout.gates.result import Decision, StageFacts
+from hub.rollout.judge import Verdict, judge, outcomes_of
+from hub.rollout.label_pairs import DeviceLoss, LabelCell, measure_cells
 from hub.rollout.plan import Plan
 from hub.rollout.states import BACKWARD, CLOSED, STAGED, TRANSITIONS, Event, State
 
@@ -26,7 +21,9 @@ class RolloutFacts:
     """Everything that a decision may depend on.
 
     ``given`` maps the devices that got the candidate from this rollout to the release
-    that their newest assignment names.
+    that their newest assignment names, ``prior`` those that get another release back
+    than the incumbent to that. ``losses`` are of devices whose labels name the answers
+    of both releases, ``cells`` count all labels.
     """
 
     rollout: str
@@ -40,15 +37,22 @@ class RolloutFacts:
     devices: list[DeviceFacts]
     cells: list[LabelCell]
     given: dict[str, int]
+    prior: dict[str, int] = field(default_factory=dict)
+    losses: list[DeviceLoss] = field(default_factory=list)
     abort_reason: str = ""
+
+    def back_to(self, device: str) -> int:
+        """Return what a device gets instead of the candidate (0: nothing)."""
+        return self.prior.get(device, self.incumbent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """What to do: at most one transition, and assignments.
 
-    ``assign`` get the candidate, ``withdraw`` get the incumbent back, or nothing
-    where there is none. ``outcomes`` is each assigned device's outcome now.
+    ``assign`` get the candidate, ``retry`` get it once more, ``withdraw`` get back what
+    they had, or nothing where that is none. ``leave_out`` are hardware classes that get
+    the candidate no more, with why. ``outcomes`` is each assigned device's outcome now.
     """
 
     event: Event | None = None
@@ -57,6 +61,8 @@ class Step:
     reason: str = ""
     assign: list[str] = field(default_factory=list)
     withdraw: list[str] = field(default_factory=list)
+    retry: list[str] = field(default_factory=list)
+    leave_out: dict[str, str] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     verdict: Verdict | None = None
 
@@ -90,37 +96,118 @@ def _step_start(facts: RolloutFacts) -> Step:
 
 
 def _step_stage(facts: RolloutFacts, now: float) -> Step:
-    due = _due(facts)
-    if due:
-        return _stay(facts, assign=due)
-    overdue = now >= facts.stage_started_at + facts.plan.stage_deadline_s
-    verdict = _judge(facts, overdue=overdue)
+    if chores := _chores(facts):
+        return chores
+    deadline_at = facts.stage_started_at + facts.plan.stage_deadline_s
+    stage = stage_facts(facts, deadline_at=deadline_at, overdue=now >= deadline_at)
+    if leave_out := find_left_out(stage):
+        return _leave_out(facts, leave_out)
+    verdict = judge(stage)
     if verdict.decision is Decision.ABORT:
         return _move(facts, Event.ABORTED, verdict.reason, verdict=verdict)
     if verdict.decision is Decision.PROMOTE:
-        if facts.stage >= facts.plan.last_stage:
-            return _move(facts, Event.FINISHED, verdict.reason, verdict=verdict)
-        return _move(facts, Event.PROMOTED, verdict.reason, verdict=verdict)
-    if overdue and facts.state is not State.HOLD:
+        last = facts.stage >= facts.plan.last_stage
+        event = Event.FINISHED if last else Event.PROMOTED
+        return _move(facts, event, verdict.reason, verdict=verdict)
+    if stage.overdue and facts.state is not State.HOLD:
         text = f"stage {facts.stage} is past its deadline: {verdict.reason}"
         return _move(facts, Event.OVERDUE, text, verdict=verdict)
     return _stay(facts, verdict=verdict)
 
 
 def _step_soak(facts: RolloutFacts, now: float) -> Step:
-    due = _due(facts)
-    if due:
-        return _stay(facts, assign=due)
-    verdict = _judge(facts, overdue=False)
+    if chores := _chores(facts):
+        return chores
+    ends_at = facts.stage_started_at + facts.plan.soak_s
+    stage = stage_facts(facts, deadline_at=ends_at, soaking=True)
+    if leave_out := find_left_out(stage):
+        return _leave_out(facts, leave_out)
+    verdict = judge(stage)
     if verdict.decision is Decision.ABORT:
         return _move(facts, Event.ABORTED, verdict.reason, verdict=verdict)
-    if now >= facts.stage_started_at + facts.plan.soak_s:
+    if now >= ends_at:
         return _move(facts, Event.SOAKED, verdict.reason, verdict=verdict)
     return _stay(facts, verdict=verdict)
 
 
+def stage_facts(
+    facts: RolloutFacts,
+    *,
+    deadline_at: float,
+    overdue: bool = False,
+    soaking: bool = False,
+) -> StageFacts:
+    """Return what the gates read of a rollout."""
+    paired = {one.device for one in facts.losses}
+    unpaired = [one for one in measure_cells(facts.cells) if one.device not in paired]
+    return StageFacts(
+        rollout=facts.rollout,
+        stage=facts.stage,
+        candidate=facts.candidate,
+        plan=facts.plan,
+        devices=facts.devices,
+        outcomes=_outcomes(facts),
+        losses=[*facts.losses, *unpaired],
+        labels=_comparable(facts),
+        labelled=bool(facts.losses) or any(cell.incumbent_n for cell in facts.cells),
+        overdue=overdue,
+        soaking=soaking,
+        deadline_at=deadline_at,
+    )
+
+
+def _comparable(facts: RolloutFacts) -> int:
+    """Count the labels that compare both releases, pairs or not."""
+    cells = sum(one.n for one in measure_cells(facts.cells))
+    return max(cells, sum(one.n for one in facts.losses))
+
+
+def _chores(facts: RolloutFacts) -> Step | None:
+    """Return the assignments that are due before anything is judged."""
+    due, withdraw = _due(facts), _to_withdraw(facts)
+    retry = [
+        device.device
+        for device in facts.devices
+        if device.assigned_seq
+        and device.hardware not in facts.plan.left_out
+        and is_to_be_retried(device, facts.candidate)
+    ]
+    if due or withdraw or retry:
+        return _stay(facts, assign=due, withdraw=withdraw, retry=retry)
+    return None
+
+
+def _to_withdraw(facts: RolloutFacts) -> list[str]:
+    """Return the devices that have the candidate though it is not for them.
+
+    They are of a class that is left out, or what they saw after the commit speaks
+    against it there.
+    """
+    return [
+        device.device
+        for device in facts.devices
+        if facts.given.get(device.device) == facts.candidate
+        and facts.back_to(device.device) != facts.candidate
+        and (device.hardware in facts.plan.left_out or device.evidence == FAILED)
+    ]
+
+
+def _leave_out(facts: RolloutFacts, leave_out: dict[str, str]) -> Step:
+    return Step(
+        state=facts.state,
+        stage=facts.stage,
+        reason=left_out_text({**facts.plan.left_out, **leave_out}),
+        leave_out=leave_out,
+        outcomes=_outcomes(facts),
+    )
+
+
 def _step_back(facts: RolloutFacts) -> Step:
-    due = sorted(d for d, release in facts.given.items() if release == facts.candidate)
+    due = sorted(
+        device
+        for device, release in facts.given.items()
+        if release == facts.candidate != facts.back_to(device)
+    )
     if facts.state is State.ABORTING:
         target = f"release {facts.incumbent}" if facts.incumbent else "no release"
         text = f"{len(facts.given)} devices go back to {target}"
@@ -132,8 +219,8 @@ def _step_back(facts: RolloutFacts) -> Step:
         for device in facts.devices
         if device.device in facts.given
         and device.online
-        and facts.incumbent
-        and device.release != facts.incumbent
+        and facts.back_to(device.device)
+        and device.release != facts.back_to(device.device)
     ]
     if away:
         return _stay(facts)
@@ -150,33 +237,13 @@ def _due(facts: RolloutFacts) -> list[str]:
         for device in facts.devices
         if device.assigned_seq == 0
         and device.stage <= facts.stage
+        and device.hardware not in facts.plan.left_out
         and (facts.plan.forced or not (device.quarantined or device.boxed))
     ]
 
 
-def _judge(facts: RolloutFacts, *, overdue: bool) -> Verdict:
-    if not facts.devices:
-        return Verdict(
-            decision=Decision.HOLD,
-            reason="no device is known yet",
-            counts={},
-            comparison=Comparison(),
-        )
-    return judge(
-        facts.devices,
-        facts.cells,
-        facts.plan,
-        candidate=facts.candidate,
-        overdue=overdue,
-    )
-
-
 def _outcomes(facts: RolloutFacts) -> dict[str, Outcome]:
-    return {
-        device.device: outcome_of(device, facts.candidate)
-        for device in facts.devices
-        if device.assigned_seq
-    }
+    return outcomes_of(facts.devices, facts.candidate, facts.plan)
 
 
 def _stay(
@@ -184,6 +251,7 @@ def _stay(
     *,
     assign: list[str] | None = None,
     withdraw: list[str] | None = None,
+    retry: list[str] | None = None,
     verdict: Verdict | None = None,
 ) -> Step:
     return Step(
@@ -192,6 +260,7 @@ def _stay(
         reason=verdict.reason if verdict else "",
         assign=assign or [],
         withdraw=withdraw or [],
+        retry=retry or [],
         outcomes={} if facts.state in BACKWARD else _outcomes(facts),
         verdict=verdict,
     )

@@ -4,7 +4,7 @@ Each device compared candidate and incumbent on its own samples before it activa
 candidate, and reports one summary. The unit of evidence is the device: the mean over
 devices counts, and its spread is that between devices, however many pairs one has.
 Disagreement is no fault by itself (a release that repairs drift disagrees), so the
-limit is the operator's. Called by :mod:`hub.rollout.judge`.
+limit is the operator's. Called by :mod:`hub.rollout.gates.shadow`.
 """
 
 import math
@@ -12,7 +12,9 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edge_agent.wire.records import ShadowSummary
+from msgspec import UNSET
+
+from edge_agent.wire.records import PairedSummary, ShadowSummary
 
 _Z = 1.645
 """One-sided 95 %."""
@@ -64,3 +66,19 @@ def score_pairs(summaries: Iterable[ShadowSummary]) -> Agreement:
         confidence_shift=statistics.fmean(s.confidence_shift for s in used),
         latency_ratio=statistics.median(s.latency_ratio for s in used),
     )
+
+
+def describe_paired(summaries: Iterable[PairedSummary]) -> str:
+    """Say what paired tests found, as medians over devices; "" without any."""
+    used = [summary for summary in summaries if summary.n]
+    if not used:
+        return ""
+    parts = [f"{statistics.median(one.n for one in used):.0f} samples"]
+    if figures := [one.association for one in used if one.association is not UNSET]:
+        parts.append(f"{used[0].statistic} {statistics.median(figures):.2f}")
+    drops = [one.confidence_drop for one in used if one.confidence_drop is not UNSET]
+    if drops:
+        parts.append(f"confidence {-statistics.median(drops):+.2f}")
+    if ratios := [one.latency_ratio for one in used if one.latency_ratio is not UNSET]:
+        parts.append(f"latency x{statistics.median(ratios):.2f}")
+    return f"paired tests of {len(used)} devices, medians: {', '.join(parts)}"

@@ -25,18 +25,34 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """What a person let pass in a stage without evidence, who that was, and why."""
+
+    stage: int
+    who: str
+    why: str
+    devices: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    labels: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The stages of one rollout and the limits of its gates.
 
     ``stages`` are cumulative shares of the fleet. ``devices`` gives each known device
     its stage; devices that appear later join by :func:`joining_stage`. A share of
     ``shadow_ratio`` of a device's requests is tried in shadow first (0: none).
-    ``forced`` ignores quarantines and penalty boxes.
+    ``forced`` ignores quarantines and penalty boxes. ``max_failures`` is an operator's
+    hard limit (``None``: :mod:`hub.rollout.gates.failures` decides alone).
+    ``promote_untested`` promotes past a stage's deadline what could not be tested.
+    ``left_out`` maps the hardware classes that get the release no more to why, and
+    ``approvals`` are what people let pass.
     """
 
     stages: tuple[float, ...]
     devices: dict[str, int] = field(default_factory=dict)
-    max_failures: int
+    max_failures: int | None = None
     min_labels: int
     accuracy_drop_max: float
     soak_s: float
@@ -46,6 +62,10 @@ class Plan:
     shadow_deadline_s: float = 0.0
     shadow_disagreement_max: float = 1.0
     forced: bool = False
+    paired_latency_ratio_max: float = 2.0
+    promote_untested: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
+    approvals: tuple[Approval, ...] = ()
 
     @property
     def last_stage(self) -> int:

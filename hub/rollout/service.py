@@ -10,29 +10,31 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import msgspec
 from sqlalchemy import Connection, Engine
 
 from edge_agent.base.clock import Clock
 from hub.config import RolloutConfig
 from hub.errors import ConflictError, NotFoundError, RefusedError
 from hub.releases.floor import refuse_below
+from hub.rollout.applying import apply_step, is_news
+from hub.rollout.approval import approve
 from hub.rollout.assigner import Assigner, terms_of
-from hub.rollout.facts import gather, has_failed, is_boxed
-from hub.rollout.machine import RolloutFacts, Step, step
-from hub.rollout.plan import Plan, Target, joining_stage, stage_devices
+from hub.rollout.facts import gather
+from hub.rollout.gates.failures import left_out_text
+from hub.rollout.machine import Step, step
+from hub.rollout.plan import Approval
+from hub.rollout.planning import find_joined, make_plan
+from hub.rollout.present import find_astray
 from hub.rollout.states import BACKWARD, CLOSED, TRANSITIONS, Event, State
-from hub.storage import devices as device_store
 from hub.storage import releases as release_store
 from hub.storage import rollouts as store
 from hub.storage.db import transaction
-from hub.storage.devices import DeviceRow
 from hub.storage.rollouts import RolloutDeviceRow, RolloutEventRow, RolloutRow
 
 log = logging.getLogger(__name__)
 
-ROLLOUT_STATE = "rollout.state"
 ROLLOUT_CONVERGE = "rollout.converge"
+ROLLOUT_APPROVED = "rollout.approved"
 
 _MAX_STEPS = 16
 """Steps of one rollout in one tick; a path through all states is shorter."""
@@ -61,7 +63,12 @@ class RolloutService:
         self._min_release = min_release
 
     def start(
-        self, release: int, *, stages: Sequence[float] = (), forced: bool = False
+        self,
+        release: int,
+        *,
+        stages: Sequence[float] = (),
+        forced: bool = False,
+        promote_untested: bool = False,
     ) -> str:
         """Start a rollout of a release and return its id; an open one is superseded.
 
@@ -70,6 +77,8 @@ class RolloutService:
             stages: Cumulative shares of the fleet; by default those of the settings.
             forced: Whether devices on which it failed before, or too much did lately,
                 get it too.
+            promote_untested: Whether stages are promoted past their deadline though
+                devices could not test it; the settings may say so too.
 
         Raises:
             NotFoundError: There is no such release (``HUB-RELEASE-010``).
@@ -91,12 +100,15 @@ class RolloutService:
             current = store.last_completed(conn)
             incumbent = current.release if current else 0
             if incumbent == release:
-                raise ConflictError(
-                    "HUB-ROLLOUT-002", f"the fleet is on release {release} already"
-                )
+                left_out = left_out_text(current.plan.left_out) if current else ""
+                text = f"the fleet is on release {release} already"
+                text += f"; {left_out}" if left_out else ""
+                raise ConflictError("HUB-ROLLOUT-002", text)
             self._supersede(conn, f"release {release} is rolled out instead")
             rollout = f"{row.name}-{release}-{store.count_rollouts(conn) + 1}"
             now = self._clock.wall()
+            plan = make_plan(conn, self._config, rollout, shares)
+            untested = promote_untested or plan.promote_untested
             store.insert_rollout(
                 conn,
                 RolloutRow(
@@ -105,7 +117,7 @@ class RolloutService:
                     incumbent=incumbent,
                     state=State.DRAFT,
                     stage=0,
-                    plan=replace(self._plan(conn, rollout, shares), forced=forced),
+                    plan=replace(plan, forced=forced, promote_untested=untested),
                     reason="",
                     created_at=now,
                     updated_at=now,
@@ -127,7 +139,22 @@ class RolloutService:
                 raise ConflictError("HUB-ROLLOUT-004", f"{rollout} is {row.state}")
             now = self._clock.wall()
             facts = gather(conn, row, now, abort_reason=reason)
-            self._apply(conn, row, facts, step(facts, now))
+            apply_step(conn, self._assigner, facts, step(facts, now), now)
+
+    def promote(self, rollout: str, *, why: str, who: str) -> None:
+        """Let the present stage go on without the evidence that it lacks.
+
+        Raises:
+            NotFoundError: There is no such rollout (``HUB-ROLLOUT-003``).
+            ConflictError: There is nothing to approve (``HUB-ROLLOUT-007``), or what
+                failed stops it (``HUB-ROLLOUT-008``).
+        """
+        with transaction(self._engine) as conn:
+            row = _get(conn, rollout)
+            now = self._clock.wall()
+            approval = Approval(stage=row.stage, who=who, why=why)
+            approve(conn, row, gather(conn, row, now), approval, now)
+        log.info(ROLLOUT_APPROVED, extra={"rollout": rollout, "who": who, "why": why})
 
     def tick(self) -> None:
         """Step every open rollout as far as it goes now, then converge the rest."""
@@ -175,105 +202,23 @@ class RolloutService:
         with self._engine.connect() as conn:
             row = _get(conn, rollout)
             now = self._clock.wall()
-            decided = step(gather(conn, row, now), now)
-            joined = self._joined(conn, row)
-            if not joined and not _is_news(conn, row, decided):
+            facts = gather(conn, row, now)
+            decided = step(facts, now)
+            joined = find_joined(conn, row, self._config.canary_min)
+            if not joined and not is_news(conn, row, facts, decided):
                 return False
         # Decide again on the facts inside the write transaction: only those count.
         with transaction(self._engine) as conn:
             row = _get(conn, rollout)
-            joined = self._joined(conn, row)
+            joined = find_joined(conn, row, self._config.canary_min)
             if joined:
                 plan = replace(row.plan, devices={**row.plan.devices, **joined})
                 store.store_plan(conn, rollout, plan)
                 row = _get(conn, rollout)
             now = self._clock.wall()
             facts = gather(conn, row, now)
-            self._apply(conn, row, facts, step(facts, now))
+            apply_step(conn, self._assigner, facts, step(facts, now), now)
         return True
-
-    def _apply(
-        self, conn: Connection, row: RolloutRow, facts: RolloutFacts, decided: Step
-    ) -> None:
-        now = self._clock.wall()
-        for device in decided.assign:
-            seq = self._assigner.assign_in(
-                conn, device, row.release, row.id, terms_of(row.plan)
-            )
-            store.insert_rollout_device(
-                conn,
-                RolloutDeviceRow(
-                    rollout=row.id,
-                    device=device,
-                    stage=row.plan.devices[device],
-                    assigned_seq=seq,
-                    assigned_at=now,
-                    outcome="",
-                    code="",
-                    detail="",
-                    decided_at=None,
-                ),
-            )
-        for device in decided.withdraw:
-            if row.incumbent:
-                self._assigner.assign_in(conn, device, row.incumbent, row.id)
-            else:
-                self._assigner.withdraw_in(conn, device, row.id)
-        _store_outcomes(conn, row, facts, decided, now)
-        if decided.event is None:
-            if decided.reason not in {"", row.reason}:
-                store.store_reason(conn, row.id, decided.reason, now)
-            return
-        event = RolloutEventRow(
-            at=now,
-            from_state=str(row.state),
-            to_state=str(decided.state),
-            reason=decided.reason,
-            inputs=_encode_inputs(facts, decided),
-        )
-        store.store_transition(conn, row, event, stage=decided.stage)
-        log.info(
-            ROLLOUT_STATE,
-            extra={
-                "rollout": row.id,
-                "release": row.release,
-                "state": str(decided.state),
-                "stage": decided.stage,
-                "reason": decided.reason,
-            },
-        )
-
-    def _plan(self, conn: Connection, rollout: str, stages: tuple[float, ...]) -> Plan:
-        config = self._config
-        targets = [_target(device) for device in device_store.list_devices(conn)]
-        return Plan(
-            stages=stages,
-            devices=stage_devices(rollout, targets, stages, config.canary_min),
-            max_failures=config.max_failures,
-            min_labels=config.min_labels,
-            accuracy_drop_max=config.accuracy_drop_max,
-            soak_s=config.soak_s,
-            stage_deadline_s=config.stage_deadline_s,
-            shadow_ratio=config.shadow_ratio,
-            shadow_min_samples=config.shadow_min_samples,
-            shadow_deadline_s=config.shadow_deadline_s,
-            shadow_disagreement_max=config.shadow_disagreement_max,
-        )
-
-    def _joined(self, conn: Connection, row: RolloutRow) -> dict[str, int]:
-        """Return the stages of devices that appeared since the plan was made."""
-        if row.state in CLOSED | BACKWARD:
-            return {}
-        known = device_store.list_devices(conn)
-        if not row.plan.devices:
-            targets = [_target(device) for device in known]
-            canary_min = self._config.canary_min
-            return stage_devices(row.id, targets, row.plan.stages, canary_min)
-        return {
-            device.id: joining_stage(row.id, device.id, row.plan.stages, row.stage)
-            for device in known
-            if device.id not in row.plan.devices
-        }
 
     def _supersede(self, conn: Connection, reason: str) -> None:
         for row in store.open_rollouts(conn):
@@ -284,49 +229,32 @@ class RolloutService:
                     cure=f"wait for it: `hub rollouts watch {row.id}`",
                     retryable=True,
                 )
-            facts = gather(conn, row, self._clock.wall())
+            now = self._clock.wall()
+            facts = gather(conn, row, now)
             decided = Step(
                 event=Event.SUPERSEDED,
                 state=TRANSITIONS[row.state, Event.SUPERSEDED],
                 stage=row.stage,
                 reason=reason,
             )
-            self._apply(conn, row, facts, decided)
+            apply_step(conn, self._assigner, facts, decided, now)
 
     def _converge(self) -> None:
         """Give the present release to devices that have another or none.
 
-        These are devices that appeared, or were told something else by a rollout that
-        was superseded. While a rollout is open, they are its business.
+        See :func:`hub.rollout.present.find_astray`.
         """
         with self._engine.connect() as conn:
-            if not self._astray(conn):
+            if not find_astray(conn, self._clock.wall()):
                 return
         with transaction(self._engine) as conn:
-            for device, row in self._astray(conn):
+            for device, row in find_astray(conn, self._clock.wall()):
                 self._assigner.assign_in(
                     conn, device, row.release, row.id, terms_of(row.plan)
                 )
                 log.info(
                     ROLLOUT_CONVERGE, extra={"device": device, "release": row.release}
                 )
-
-    def _astray(self, conn: Connection) -> list[tuple[str, RolloutRow]]:
-        current = store.last_completed(conn)
-        if current is None or store.open_rollouts(conn):
-            return []
-        assigned = device_store.list_assignments(conn)
-        now = self._clock.wall()
-        return [
-            (device.id, current)
-            for device in device_store.list_devices(conn)
-            if (
-                device.id not in assigned
-                or assigned[device.id].release != current.release
-            )
-            and not is_boxed(device, now)
-            and not has_failed(device, current.release)
-        ]
 
 
 def _get(conn: Connection, rollout: str) -> RolloutRow:
@@ -338,52 +266,3 @@ def _get(conn: Connection, rollout: str) -> RolloutRow:
             cure="`hub rollouts list` shows what there is",
         )
     return row
-
-
-def _target(device: DeviceRow) -> Target:
-    hardware = device.presence.hardware if device.presence else ""
-    return Target(device=device.id, cohort=device.cohort, hardware=hardware)
-
-
-def _is_news(conn: Connection, row: RolloutRow, decided: Step) -> bool:
-    if decided.event or decided.assign or decided.withdraw:
-        return True
-    if decided.reason not in {"", row.reason}:
-        return True
-    given = store.rollout_devices(conn, row.id)
-    return any(given[name].outcome != o for name, o in decided.outcomes.items())
-
-
-def _store_outcomes(
-    conn: Connection, row: RolloutRow, facts: RolloutFacts, decided: Step, now: float
-) -> None:
-    given = store.rollout_devices(conn, row.id)
-    for device in facts.devices:
-        outcome = decided.outcomes.get(device.device)
-        if outcome is None or given[device.device].outcome == outcome:
-            continue
-        store.store_outcome(
-            conn,
-            replace(
-                given[device.device],
-                outcome=str(outcome),
-                code=device.code,
-                detail=device.detail,
-                decided_at=now if outcome else None,
-            ),
-        )
-
-
-def _encode_inputs(facts: RolloutFacts, decided: Step) -> str:
-    """Encode what a decision was made from, without the plan that is stored anyway."""
-    inputs = {
-        "stage": facts.stage,
-        "stage_started_at": facts.stage_started_at,
-        "candidate": facts.candidate,
-        "incumbent": facts.incumbent,
-        "devices": facts.devices,
-        "cells": facts.cells,
-        "given": facts.given,
-        "verdict": decided.verdict,
-    }
-    return msgspec.json.encode(inputs).decode()

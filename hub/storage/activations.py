@@ -10,7 +10,7 @@ from msgspec import UNSET
 from sqlalchemy import Connection, select
 
 from edge_agent.wire.batch import decode_record
-from edge_agent.wire.records import ShadowSummary, UpdateRecord
+from edge_agent.wire.records import PairedSummary, ShadowSummary, UpdateRecord
 from hub.storage.tables import IS_UPDATE, RECORDS, RECORDS_OF_STREAMS, STREAMS
 
 _LOOK_BACK = 200
@@ -19,11 +19,12 @@ _LOOK_BACK = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activation:
-    """The newest end of an activation, when the hub heard it, and the newest shadow."""
+    """The newest end of an activation and when it was heard; newest shadow and test."""
 
     ended: UpdateRecord | None = None
     heard_at: float = 0.0
     shadow: ShadowSummary | None = None
+    paired: PairedSummary | None = None
 
 
 def last_activation(conn: Connection, device: str) -> Activation:
@@ -37,6 +38,7 @@ def last_activation(conn: Connection, device: str) -> Activation:
     )
     ended: UpdateRecord | None = None
     shadow: ShadowSummary | None = None
+    paired: PairedSummary | None = None
     heard_at = 0.0
     for body, received_at in conn.execute(newest):
         record = decode_record(body.encode())
@@ -46,6 +48,8 @@ def last_activation(conn: Connection, device: str) -> Activation:
             ended, heard_at = record, received_at
         if shadow is None and record.shadow is not UNSET:
             shadow = record.shadow
-        if ended is not None and shadow is not None:
+        if paired is None and record.paired is not UNSET:
+            paired = record.paired
+        if ended and shadow and paired:
             break
-    return Activation(ended=ended, heard_at=heard_at, shadow=shadow)
+    return Activation(ended=ended, heard_at=heard_at, shadow=shadow, paired=paired)

@@ -32,10 +32,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hub.errors import ConflictError, HubError
 
-HEAD = "0005"
+HEAD = "0007"
 """The newest migration; the one that this version of the hub works with."""
 
-Values = tuple[str | int | float | bool, ...]
+Values = tuple[str | int | float | bool | None, ...]
 
 _BUSY_TIMEOUT_MS = 15_000
 _CHECKPOINT_PAGES = 4000

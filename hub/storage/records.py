@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import UNSET
 from sqlalchemy import ColumnElement, Connection, TextClause, func, select
 
 from edge_agent.wire.batch import Rows, decode_record, encode_record
@@ -37,6 +38,8 @@ _FEEDBACK = (
     "correct",
     "predicted_at",
     "received_at",
+    "other_release",
+    "other_correct",
 )
 _decode_profile = msgspec.json.Decoder(ProfileRecord)
 _decode_sample = msgspec.json.Decoder(SampleRecord)
@@ -220,6 +223,7 @@ def _are_samples(
 
 
 def _as_label(device: str, record: FeedbackRecord, at: float) -> Values:
+    other = record.other
     return (
         device,
         record.sample_id,
@@ -229,4 +233,6 @@ def _as_label(device: str, record: FeedbackRecord, at: float) -> Values:
         record.correct,
         record.predicted_at,
         at,
+        other.release if other is not UNSET else None,
+        other.correct if other is not UNSET else None,
     )

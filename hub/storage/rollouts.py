@@ -31,7 +31,11 @@ class RolloutRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutDeviceRow:
-    """One device that got the candidate, and what became of it."""
+    """One device that got the candidate, and what became of it.
+
+    ``retried_after`` says after what failure it got it once more; ``prior_release`` is
+    what it goes back to (``None``: the incumbent; 0: nothing).
+    """
 
     rollout: str
     device: str
@@ -42,6 +46,9 @@ class RolloutDeviceRow:
     code: str
     detail: str
     decided_at: float | None
+    retries: int = 0
+    retried_after: str = ""
+    prior_release: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,18 +110,22 @@ def open_rollouts(conn: Connection) -> list[RolloutRow]:
 
 def last_completed(conn: Connection) -> RolloutRow | None:
     """Return the rollout whose release is the fleet's present one, or ``None``."""
+    return next(iter(completed(conn, 1)), None)
+
+
+def completed(conn: Connection, limit: int) -> list[RolloutRow]:
+    """Return rollouts that completed, newest first."""
     found = (
         select(ROLLOUTS)
         .where(ROLLOUTS.c.state == str(State.COMPLETED))
         .order_by(ROLLOUTS.c.updated_at.desc())
-        .limit(1)
+        .limit(limit)
     )
-    row = conn.execute(found).one_or_none()
-    return None if row is None else _rollout(row)
+    return [_rollout(row) for row in conn.execute(found)]
 
 
 def store_plan(conn: Connection, rollout: str, plan: Plan) -> None:
-    """Replace a rollout's plan: devices have joined."""
+    """Replace a rollout's plan: devices joined, or what it leaves out or lets pass."""
     where = ROLLOUTS.c.id == rollout
     conn.execute(update(ROLLOUTS).where(where).values(plan=_encode_plan(plan)))
 
@@ -144,9 +155,14 @@ def store_transition(
             stage_started_at=started,
         )
     )
+    insert_event(conn, row.id, event)
+
+
+def insert_event(conn: Connection, rollout: str, event: RolloutEventRow) -> None:
+    """Note what was decided about a rollout."""
     conn.execute(
         insert(ROLLOUT_EVENTS).values(
-            rollout=row.id,
+            rollout=rollout,
             at=event.at,
             from_state=event.from_state,
             to_state=event.to_state,
@@ -188,6 +204,26 @@ def insert_rollout_device(conn: Connection, row: RolloutDeviceRow) -> None:
             code=row.code,
             detail=row.detail,
             decided_at=row.decided_at,
+            retries=row.retries,
+            retried_after=row.retried_after,
+            prior_release=row.prior_release,
+        )
+    )
+
+
+def store_retry(conn: Connection, row: RolloutDeviceRow) -> None:
+    """Note that a device was assigned the candidate once more."""
+    conn.execute(
+        update(ROLLOUT_DEVICES)
+        .where(
+            ROLLOUT_DEVICES.c.rollout == row.rollout,
+            ROLLOUT_DEVICES.c.device == row.device,
+        )
+        .values(
+            assigned_seq=row.assigned_seq,
+            assigned_at=row.assigned_at,
+            retries=row.retries,
+            retried_after=row.retried_after,
         )
     )
 
@@ -227,6 +263,9 @@ def rollout_devices(conn: Connection, rollout: str) -> dict[str, RolloutDeviceRo
             code=row.code,
             detail=row.detail,
             decided_at=row.decided_at,
+            retries=row.retries,
+            retried_after=row.retried_after,
+            prior_release=row.prior_release,
         )
         for row in conn.execute(found)
     }

@@ -126,6 +126,8 @@ FEEDBACK = Table(
     Column("correct", Boolean, nullable=False),
     Column("predicted_at", Float, nullable=False),
     Column("received_at", Float, nullable=False),
+    Column("other_release", Integer),  # null: no other release answered this sample
+    Column("other_correct", Boolean),
     UniqueConstraint("device", "sample_id", "release", name="feedback_once"),
     Index("feedback_by_release", "release", "device", "predicted_at"),
     sqlite_autoincrement=True,
@@ -202,6 +204,9 @@ ROLLOUT_DEVICES = Table(
     Column("code", String(32), nullable=False, default=""),
     Column("detail", Text, nullable=False, default=""),
     Column("decided_at", Float),
+    Column("retries", Integer, nullable=False, server_default="0"),
+    Column("retried_after", Text, nullable=False, server_default=""),
+    Column("prior_release", Integer),  # null: the rollout's incumbent
 )
 
 ROLLOUT_EVENTS = Table(

@@ -1,6 +1,7 @@
 """A fleet for tests of the hub: devices that speak to the services as the link does."""
 
 from pathlib import Path
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
@@ -47,7 +48,7 @@ class Fleet:
         self._versions = 0
         self._seq = 0
 
-    def birth(self, *names: str, online: bool = True) -> None:
+    def birth(self, *names: str, online: bool = True, hardware: str = "") -> None:
         """Announce devices; every second is of cohort left."""
         for place, name in enumerate(names):
             presence = Presence(
@@ -55,6 +56,7 @@ class Fleet:
                 boot=BOOT,
                 online=online,
                 at=1.0,
+                hardware=hardware,
                 labels={"cohort": "left" if place % 2 else "right"},
             )
             payload = codec.encode(presence)
@@ -79,6 +81,8 @@ class Fleet:
         shadow: ShadowSummary | UnsetType = UNSET,
         penalty_until: float | UnsetType = UNSET,
         pinned: bool = False,
+        code: str = "",
+        **fields: Any,  # noqa: ANN401 - fields of the record
     ) -> None:
         """Let a device report what it runs, and how its assignment ended."""
         assignment = self.desired(name)
@@ -106,8 +110,9 @@ class Fleet:
             release=assignment.release,
             phase="IDLE",
             outcome=outcome,
-            code="" if outcome == "committed" else "AGENT-UPDATE-012",
+            code=code if outcome == "committed" else code or "AGENT-UPDATE-062",
             shadow=shadow,
+            **fields,
         )
         data = codec.encode(update)
         key = StreamKey(device=name, boot=BOOT, lane=Lane.STATE)

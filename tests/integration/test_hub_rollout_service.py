@@ -101,7 +101,7 @@ def test_a_bad_release_is_taken_back_from_the_canary(fleet: Fleet) -> None:
     assert fleet.told(1) == set(NAMES)
     row, given = service.get(rollout)
     assert (row.state.value, given[0].outcome) == ("ROLLED_BACK", "fail")
-    assert f"{canary} AGENT-UPDATE-012" in row.reason
+    assert f"{canary} AGENT-UPDATE-062" in row.reason
     assert service.current_release() == 1
 
 

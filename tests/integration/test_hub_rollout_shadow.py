@@ -173,9 +173,9 @@ def test_devices_get_tells_how_it_ended(fleet: Fleet) -> None:
         cli, ["--home", home, "devices", "get", canary, "--json"]
     )
 
-    for text in ("release 2 rolled_back", "AGENT-UPDATE-012", "60.0% disagree"):
+    for text in ("release 2 rolled_back", "AGENT-UPDATE-062", "60.0% disagree"):
         assert text in shown.stdout
     assert "2; nothing new until" in shown.stdout
     detail = msgspec.json.decode(as_json.stdout)
-    assert detail["activation"]["code"] == "AGENT-UPDATE-012"
+    assert detail["activation"]["code"] == "AGENT-UPDATE-062"
     assert detail["shadow"]["n"] == 40

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from hub.rollout.judge import DeviceFacts, Outcome
+from hub.rollout.device_facts import DeviceFacts, Outcome
 from hub.rollout.machine import RolloutFacts, step
 from hub.rollout.plan import Plan
 from hub.rollout.states import BACKWARD, CLOSED, TRANSITIONS, Event, State
@@ -146,3 +146,91 @@ def test_every_open_state_can_be_aborted_and_superseded() -> None:
         assert TRANSITIONS[state, Event.SUPERSEDED] is State.SUPERSEDED
     for state in CLOSED:
         assert not [key for key in TRANSITIONS if key[0] is state]
+
+
+def mixed(stage: int = 0, **changes: Any) -> RolloutFacts:  # noqa: ANN401 - any field
+    """Return a rollout where both armv7 devices failed and both x86 ones did not."""
+    bad = {
+        "assigned_seq": 5,
+        "outcome": "failed",
+        "code": "AGENT-UPDATE-114",
+        "hardware": "armv7",
+    }
+    devices = [
+        device("d1", 0, **bad),
+        device("d2", 0, **bad),
+        *(replace(committed(name, 0), hardware="x86") for name in ("d3", "d4")),
+        *(device(f"e{n}", 1, hardware="armv7") for n in range(10)),
+    ]
+    return replace(rollout(State.CANARY, *devices), stage=stage, **changes)
+
+
+def test_a_class_that_always_fails_is_left_out_and_named() -> None:
+    """Its devices get back what they had, no more get it, and the rest goes on."""
+    facts = mixed()
+    decided = step(facts, 1.0)
+    assert decided.leave_out == {"armv7": "2 of 2 failed: AGENT-UPDATE-114"}
+    assert decided.event is None
+
+    plan = replace(PLAN, left_out=decided.leave_out)
+    facts = replace(facts, plan=plan)
+    decided = step(facts, 1.0)
+    assert decided.withdraw == ["d1", "d2"]
+    assert decided.outcomes["d1"] is Outcome.LEFT_OUT
+
+    facts = replace(facts, given={"d1": 1, "d2": 1, "d3": 2, "d4": 2})
+    decided = step(facts, 1.0)
+    assert decided.event is Event.PROMOTED
+    assert "left out: armv7 (2 of 2 failed: AGENT-UPDATE-114)" in decided.reason
+    assert step(replace(facts, stage=1), 1.0).assign == []
+
+
+def test_a_single_class_that_fails_ends_the_rollout() -> None:
+    """There is nobody to go on with."""
+    facts = mixed()
+    same = [replace(one, hardware="x86") for one in facts.devices]
+
+    assert step(replace(facts, devices=same), 1.0).event is not Event.PROMOTED
+    failing = [replace(d, outcome="failed", code="") for d in same if d.assigned_seq]
+    decided = step(replace(facts, devices=failing + same[4:]), 1.0)
+    assert (decided.event, decided.leave_out) == (Event.ABORTED, {})
+
+
+def test_a_soft_failure_is_retried_once() -> None:
+    """The first time the device gets the release again, the second time it counts."""
+    slow = device("d1", 0, assigned_seq=5, outcome="failed", code="AGENT-UPDATE-113")
+    decided = step(rollout(State.CANARY, slow, device("d2", 1)), 1.0)
+    assert (decided.retry, decided.event) == (["d1"], None)
+    assert decided.outcomes == {"d1": Outcome.PENDING}
+
+    again = replace(slow, retries=1)
+    plan = replace(PLAN, max_failures=None)
+    facts = rollout(State.CANARY, again, device("d2", 1), plan=plan)
+    assert step(facts, 1.0).event is Event.ABORTED
+
+
+def test_what_fails_after_the_commit_is_taken_back_on_that_device() -> None:
+    """The device goes on with what it had; one of many does not end the release."""
+    late = replace(committed("d1", 0), evidence="failed", code="AGENT-UPDATE-111")
+    others = [committed(f"o{n}", 0) for n in range(30)]
+    plan = replace(PLAN, max_failures=None)
+    facts = rollout(State.CANARY, late, *others, plan=plan)
+    decided = step(facts, 1.0)
+    assert decided.withdraw == ["d1"]
+
+    facts = replace(facts, given={**facts.given, "d1": 1})
+    assert step(facts, 1.0).event is Event.PROMOTED
+
+
+def test_a_device_goes_back_to_what_it_had() -> None:
+    """That is the incumbent, but for devices that the incumbent left out."""
+    facts = rollout(
+        State.ROLLING_BACK,
+        device("d1", 0, assigned_seq=5),
+        given={"d1": 7},
+        prior={"d1": 7},
+        incumbent=3,
+    )
+    assert step(facts, 1.0).event is None
+    at_7 = [replace(one, release=7) for one in facts.devices]
+    assert step(replace(facts, devices=at_7), 1.0).state is State.ROLLED_BACK
