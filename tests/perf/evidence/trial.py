@@ -1,0 +1,86 @@
+"""One device: a stretch of its stream, two releases, and what each rule says.
+
+The device has met ``age`` samples when the candidate comes. Of these its ring holds 256
+spread evenly over the time (a reservoir; all, if there are fewer); the next 60 are the
+candidate's first live ones for the rule as it was.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_agent.evidence.judge import Result
+from tests.perf.evidence import rules
+from tests.perf.evidence.candidates import Recipe
+from tests.perf.evidence.rules import Answers, Doubles, Places
+from tests.perf.evidence.streams import Order, Source
+
+RING = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A release on a source: its probabilities of every row, and the class counts of
+    its reference profile.
+    """  # noqa: D205 - the summary is one sentence
+
+    probabilities: Doubles
+    reference: list[int]
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What the rules said; ``code`` is the paired rule's, ``n`` its pairs."""
+
+    paired: Result
+    code: str
+    n: int
+    entropy_known: bool
+    old: str
+    histogram: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When a device is asked: its order of samples and how many it has met."""
+
+    order: Order
+    age: int
+
+
+def try_release(
+    source: Source,
+    releases: tuple[Release, Release],
+    moment: Moment,
+    rng: np.random.Generator,
+) -> Trial:
+    """Judge a candidate (the second release) on one device at one moment."""
+    incumbent, candidate = releases
+    rows = moment.order(source, moment.age + rules.LIVE, rng)
+    ring = choose_ring(len(rows) - rules.LIVE, rng)
+    one = incumbent.recipe(incumbent.probabilities[rows], rng)
+    other = candidate.recipe(candidate.probabilities[rows], rng)
+    verdict = rules.judge_pairs(one.at(ring), other.at(ring), ring)
+    before, now = _live(one, other)
+    classes = len(candidate.reference)
+    return Trial(
+        paired=verdict.result,
+        code=verdict.code,
+        n=len(ring),
+        entropy_known="nats" not in verdict.reason,
+        old=rules.breaches_old_rule(before, now, candidate.reference),
+        histogram=rules.breaches_histogram_rule(before, now, classes),
+    )
+
+
+def choose_ring(age: int, rng: np.random.Generator) -> Places:
+    """Return which of ``age`` samples a reservoir holds, oldest first."""
+    if age <= RING:
+        return np.arange(age)
+    return np.sort(rng.choice(age, RING, replace=False))
+
+
+def _live(one: Answers, other: Answers) -> tuple[Answers, Answers]:
+    end = len(one.index) - rules.LIVE
+    return one.at(slice(max(end - rules.BASELINE, 0), end)), other.at(slice(end, None))
