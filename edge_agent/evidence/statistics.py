@@ -22,6 +22,8 @@ EMBEDDING_ELEMENTS = 16
 """From so many numbers on, an answer is an embedding: its axes mean nothing alone."""
 MAX_DISTANCES = 64
 """Embeddings compared pairwise: 2,016 distances."""
+TIME_BLOCKS = 8
+"""Consecutive parts of the samples between which the incumbent's classes may change."""
 DETECTED = 0.5
 """From this score on a detector has found something."""
 
@@ -65,8 +67,14 @@ class _Both:
     candidate: list[Answer] = field(default_factory=list)
 
 
-def measure(pairs: Sequence[Pair]) -> PairedFigures:
-    """Return the figures of pairs; samples that both failed on say nothing."""
+def measure(pairs: Sequence[Pair], *, expected_entropy: float = 0.0) -> PairedFigures:
+    """Return the figures of pairs; samples that both failed on say nothing.
+
+    Args:
+        pairs: The samples, oldest first.
+        expected_entropy: How much the incumbent's class varies in its reference
+            profile, in nats (:func:`entropy_of_counts`); 0 if that is not known.
+    """
     both = _Both()
     for pair in pairs:
         if pair.incumbent is not None and pair.candidate is not None:
@@ -84,6 +92,10 @@ def measure(pairs: Sequence[Pair]) -> PairedFigures:
         statistic=statistic,
         association=association,
         entropy=entropy,
+        time_information=None
+        if entropy is None
+        else time_information([answer.index for answer in both.incumbent]),
+        expected_entropy=expected_entropy,
         confidence_drop=_confidence_drop(both),
         latency_ratio=_latency_ratio(both),
     )
@@ -125,8 +137,25 @@ def associate(
 
 def entropy_of(classes: Sequence[int]) -> float:
     """Return the entropy of observed classes in nats (plug-in estimate)."""
+    return entropy_of_counts(list(Counter(classes).values()))
+
+
+def entropy_of_counts(counts: Sequence[int]) -> float:
+    """Return the entropy in nats of classes that were counted; 0 of none."""
+    n = sum(counts)
+    return -sum(c / n * math.log(c / n) for c in counts if c)
+
+
+def time_information(classes: Sequence[int]) -> float:
+    """Return how many nats of the class the time explains; ``classes`` oldest first.
+
+    The mutual information of the class and of which eighth of the samples it is in,
+    corrected as in :func:`theil_u`. About 0 where classes alternate all the time, or
+    where all samples are of one kind, however much a model wavers on them.
+    """
     n = len(classes)
-    return -sum(c / n * math.log(c / n) for c in Counter(classes).values())
+    parts = [place * TIME_BLOCKS // n for place in range(n)]
+    return _mutual_information(parts, classes)
 
 
 def theil_u(incumbent: Sequence[int], candidate: Sequence[int]) -> float | None:
@@ -142,14 +171,18 @@ def theil_u(incumbent: Sequence[int], candidate: Sequence[int]) -> float | None:
     h = entropy_of(incumbent) if n else 0.0
     if h <= 0:
         return None
-    joint = Counter(zip(incumbent, candidate, strict=True))
-    rows, columns = Counter(incumbent), Counter(candidate)
+    return min(max(_mutual_information(incumbent, candidate) / h, 0.0), 1.0)
+
+
+def _mutual_information(one: Sequence[int], other: Sequence[int]) -> float:
+    n = len(one)
+    joint = Counter(zip(one, other, strict=True))
+    rows, columns = Counter(one), Counter(other)
     mutual = sum(
         count / n * math.log(count * n / (rows[a] * columns[b]))
         for (a, b), count in joint.items()
     )
-    mutual -= (len(rows) - 1) * (len(columns) - 1) / (2 * n)
-    return min(max(mutual / h, 0.0), 1.0)
+    return mutual - (len(rows) - 1) * (len(columns) - 1) / (2 * n)
 
 
 def rank_correlation(one: Floats, other: Floats) -> float | None:

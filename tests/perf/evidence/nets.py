@@ -84,7 +84,9 @@ def _train(
         for start in range(0, len(rows) - BATCH + 1, BATCH):
             chosen = order[start : start + BATCH]
             noisy = rows[chosen] + rng.normal(0, NOISE_SD, (BATCH, rows.shape[1]))
-            slopes = _slopes(weights, noisy, target[chosen], is_classifier)
+            slopes = _slopes(
+                weights, noisy, target[chosen], is_classifier=is_classifier
+            )
             step += 1
             _adam(weights, moments, slopes, step)
     first, bias, second, last = weights
@@ -92,7 +94,7 @@ def _train(
 
 
 def _slopes(
-    weights: list[Doubles], x: Doubles, target: Doubles, is_classifier: bool
+    weights: list[Doubles], x: Doubles, target: Doubles, *, is_classifier: bool
 ) -> list[Doubles]:
     first, bias, second, last = weights
     hidden = np.maximum(x @ first + bias, 0.0)
@@ -109,9 +111,10 @@ def _adam(
     step: int,
 ) -> None:
     """Move by Adam (Kingma and Ba, 2015), in place."""
-    for weight, (one, two), slope in zip(weights, moments, slopes, strict=True):
-        one += 0.1 * (slope - one)
-        two += 0.001 * (slope**2 - two)
-        weight -= (
-            RATE * (one / (1 - 0.9**step)) / (np.sqrt(two / (1 - 0.999**step)) + 1e-8)
-        )
+    for place, slope in enumerate(slopes):
+        one, two = moments[place]
+        one = one + 0.1 * (slope - one)
+        two = two + 0.001 * (slope**2 - two)
+        moments[place] = one, two
+        mean, square = one / (1 - 0.9**step), two / (1 - 0.999**step)
+        weights[place] = weights[place] - RATE * mean / (np.sqrt(square) + 1e-8)

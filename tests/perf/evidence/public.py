@@ -12,11 +12,13 @@ import csv
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.perf.evidence.streams import Floats, Source
 
@@ -102,12 +104,12 @@ def _flight(row: dict[str, str]) -> list[float]:
     ]
 
 
-def _source(name: str, x: Floats, y: Sequence[float] | Floats) -> Source:
+def _source(name: str, x: Floats, y: NDArray[Any]) -> Source:
     rows = np.asarray(x, np.float32)
     return Source(
         name=name,
         x=rows,
-        y=np.asarray(y).astype(np.int64),
+        y=y.astype(np.int64),
         parts=((0, len(rows)),),
     )
 

@@ -9,8 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.evidence.judge import PairedVerdict, decide_paired
-from edge_agent.evidence.statistics import Answer, Pair, measure
+from edge_agent.evidence.judge import PairedFigures, PairedVerdict, decide_paired
+from edge_agent.evidence.statistics import (
+    Answer,
+    Pair,
+    entropy_of_counts,
+    measure,
+)
 from edge_agent.sketch.variation import total_variation
 from edge_agent.wire.control import PairedPolicy
 
@@ -49,7 +54,8 @@ class Answers:
 
     def counts(self, classes: int) -> list[int]:
         """Return how often each class was answered."""
-        return np.bincount(self.index[~self.failed], minlength=classes).tolist()
+        counts = np.bincount(self.index[~self.failed], minlength=classes)
+        return [int(count) for count in counts]
 
     def failing(self, failed: Flags) -> "Answers":
         """Return the same answers, with these samples failed on."""
@@ -66,16 +72,21 @@ def of_probabilities(probabilities: Doubles) -> Answers:
 
 
 def judge_pairs(
-    incumbent: Answers, candidate: Answers, numbers: Places, drop: float = 0.0
-) -> PairedVerdict:
-    """Judge a candidate as a device does; ``numbers`` are the samples' places."""
+    incumbent: Answers, candidate: Answers, numbers: Places, reference: list[int]
+) -> tuple[PairedFigures, PairedVerdict]:
+    """Judge a candidate as a device does; return the figures and the verdict.
+
+    ``numbers`` are the samples' places in the stream, ``reference`` counts the classes
+    of the incumbent's own profile.
+    """
     pairs = [
         Pair(number=number, incumbent=one, candidate=other)
         for number, one, other in zip(
             numbers.tolist(), _listed(incumbent), _listed(candidate), strict=True
         )
     ]
-    return decide_paired(measure(pairs), POLICY, published_drop=drop)
+    figures = measure(pairs, expected_entropy=entropy_of_counts(reference))
+    return figures, decide_paired(figures, POLICY)
 
 
 def breaches_old_rule(
@@ -93,7 +104,7 @@ def breaches_old_rule(
     usual = total_variation(before.counts(classes), reference)
     if shift > CLASS_SHIFT_MAX and shift > usual + CLEARLY:
         return "classes"
-    if latency_ratio > 3.0:  # noqa: PLR2004 - its limit
+    if latency_ratio > 3.0:
         return "latency"
     drop = _confidence(before) - _confidence(now)
     return "confidence" if drop > CONFIDENCE_DROP_MAX else ""

@@ -140,4 +140,4 @@ def window_features(rows: Floats) -> Floats:
     """  # noqa: D205 - the summary is one sentence
     view = np.lib.stride_tricks.sliding_window_view(rows, ROWS, axis=0)[::PHASE]
     fifths = view.reshape(len(view), -1, FIFTHS, ROWS // FIFTHS)
-    return fifths.mean(axis=3).reshape(len(view), -1).astype(np.float32)
+    return np.asarray(fifths.mean(axis=3).reshape(len(view), -1), np.float32)

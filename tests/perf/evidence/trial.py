@@ -31,12 +31,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What the rules said; ``code`` is the paired rule's, ``n`` its pairs."""
+    """What the rules said of ``n`` pairs; ``code`` is the paired rule's, ``blind``
+    whether it passed where there was nothing to tell by.
+    """  # noqa: D205 - the summary is one sentence
 
     paired: Result
     code: str
     n: int
-    entropy_known: bool
+    blind: bool
     old: str
     histogram: bool
 
@@ -61,16 +63,21 @@ def try_release(
     ring = choose_ring(len(rows) - rules.LIVE, rng)
     one = incumbent.recipe(incumbent.probabilities[rows], rng)
     other = candidate.recipe(candidate.probabilities[rows], rng)
-    verdict = rules.judge_pairs(one.at(ring), other.at(ring), ring)
+    figures, verdict = rules.judge_pairs(
+        one.at(ring), other.at(ring), ring, incumbent.reference
+    )
     before, now = _live(one, other)
-    classes = len(candidate.reference)
+    policy = rules.POLICY
+    told = figures.n >= policy.min_samples and (figures.entropy or 0) >= (
+        policy.entropy_min
+    )
     return Trial(
         paired=verdict.result,
         code=verdict.code,
         n=len(ring),
-        entropy_known="nats" not in verdict.reason,
+        blind=verdict.result is Result.OK and not told,
         old=rules.breaches_old_rule(before, now, candidate.reference),
-        histogram=rules.breaches_histogram_rule(before, now, classes),
+        histogram=rules.breaches_histogram_rule(before, now, len(candidate.reference)),
     )
 
 
