@@ -59,7 +59,7 @@ class Statistic(StrEnum):
     candidate's class explains. ``RANK_CORRELATION``: of numbers, Spearman's, the best
     of the output's elements. ``DISTANCE_CORRELATION``: of embeddings, Spearman's
     between the pairwise distances of samples. ``SET_OVERLAP``: of detectors, the mean
-    Jaccard index of the classes found in a sample.
+    Jaccard index of the classes found in a sample, corrected for chance.
     """
 
     NONE = ""
@@ -88,6 +88,9 @@ that neither's tells of the other's; of 70 samples of one exercise up to 21 % of
 releases would be stopped. So an association, or a lower confidence, only counts against
 a candidate on samples of several kinds: the incumbent's answers vary about as much as
 in its reference profile, or they change with time."""
+
+VARIED_SAMPLES = 192
+"""Fewer samples are of enough kinds only if the answers change with time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +210,8 @@ def _is_varied(figures: PairedFigures, policy: PairedPolicy) -> bool:
     """Return whether the samples are of enough kinds to hold answers against it."""
     if figures.entropy is None or not figures.expected_entropy:
         return True
-    if figures.entropy >= VARIED_SHARE * figures.expected_entropy:
+    varies = figures.entropy >= VARIED_SHARE * figures.expected_entropy
+    if varies and figures.n >= VARIED_SAMPLES:
         return True
     return (figures.time_information or 0.0) >= policy.entropy_min
 

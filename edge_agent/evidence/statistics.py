@@ -24,6 +24,11 @@ MAX_DISTANCES = 64
 """Embeddings compared pairwise: 2,016 distances."""
 TIME_BLOCKS = 8
 """Consecutive parts of the samples between which the incumbent's classes may change."""
+SAME_FINDS = 0.6
+"""Mean overlap of a detector's finds in different samples from which they are the
+same."""
+SHIFTS = 7
+"""By so many distances finds of different samples are compared."""
 DETECTED = 0.5
 """From this score on a detector has found something."""
 
@@ -212,13 +217,37 @@ def distance_correlation(one: Floats, other: Floats) -> float | None:
 def set_overlap(
     incumbent: Sequence[Answer], candidate: Sequence[Answer]
 ) -> float | None:
-    """Return the mean Jaccard index of the classes found, where either found any."""
-    shares = []
-    for one, other in zip(incumbent, candidate, strict=True):
-        a, b = one.found or frozenset(), other.found or frozenset()
-        if a or b:
-            shares.append(len(a & b) / len(a | b))
-    return float(np.mean(shares)) if shares else None
+    """Return how far the classes found in a sample overlap beyond chance.
+
+    The mean Jaccard index of the two sets of a sample, less that of sets of different
+    samples, over what is left to 1 (as Cohen's kappa, 1960): 1 where both always find
+    the same, 0 where the candidate's finds belong to any sample as well. ``None`` where
+    the incumbent finds nearly the same in every sample.
+    """
+    one = [answer.found or frozenset() for answer in incumbent]
+    other = [answer.found or frozenset() for answer in candidate]
+    if not any(one) or _chance_overlap(one, one) > SAME_FINDS:
+        return None
+    observed = float(np.mean([_jaccard(a, b) for a, b in zip(one, other, strict=True)]))
+    chance = _chance_overlap(one, other)
+    return (observed - chance) / (1.0 - chance) if chance < 1.0 else 0.0
+
+
+def _jaccard(one: frozenset[int], other: frozenset[int]) -> float:
+    """Return the share of what both found; 1 where neither found anything."""
+    union = len(one | other)
+    return len(one & other) / union if union else 1.0
+
+
+def _chance_overlap(
+    one: Sequence[frozenset[int]], other: Sequence[frozenset[int]]
+) -> float:
+    """Return the mean Jaccard index of sets of different samples, by a few shifts."""
+    n = len(one)
+    # Odd distances: streams may repeat themselves after two, four, eight samples.
+    steps = {n * part // (SHIFTS + 1) | 1 for part in range(1, SHIFTS + 1)}
+    pairs = [(a, other[(i + step) % n]) for step in steps for i, a in enumerate(one)]
+    return float(np.mean([_jaccard(a, b) for a, b in pairs]))
 
 
 def _associate_values(

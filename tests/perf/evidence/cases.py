@@ -77,7 +77,7 @@ def judge_all() -> tuple[list[Judged], list[Judged], list[Judged]]:
 
     The watch and the two tables are judged beside each other, in two processes.
     """
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     with context.Pool(2) as pool:
         watch, tables = pool.map(_judge_part, ("watch", "tables"), chunksize=1)
     return watch[0] + tables[0], watch[1], watch[2] + tables[2]

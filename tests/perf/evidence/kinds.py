@@ -35,7 +35,7 @@ from tests.perf.evidence.trial import choose_ring
 from trainer.tasks.watch import LABELS
 
 SEED = 31
-EACH = 600
+EACH = 360
 FOUND = 0.2
 
 Tell = Callable[[Doubles], list[Answer]]

@@ -71,13 +71,26 @@ def of_probabilities(probabilities: Doubles) -> Answers:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a bundle says of its release: how often each class is predicted on held-out
+    samples, and the mean confidence there.
+    """  # noqa: D205 - the summary is one sentence
+
+    counts: list[int]
+    confidence: float
+
+
 def judge_pairs(
-    incumbent: Answers, candidate: Answers, numbers: Places, reference: list[int]
+    incumbent: Answers,
+    candidate: Answers,
+    numbers: Places,
+    profiles: tuple[Profile, Profile],
 ) -> tuple[PairedFigures, PairedVerdict]:
     """Judge a candidate as a device does; return the figures and the verdict.
 
-    ``numbers`` are the samples' places in the stream, ``reference`` counts the classes
-    of the incumbent's own profile.
+    ``numbers`` are the samples' places in the stream, ``profiles`` those of the
+    incumbent and of the candidate, which publishes by how much it is less confident.
     """
     pairs = [
         Pair(number=number, incumbent=one, candidate=other)
@@ -85,8 +98,10 @@ def judge_pairs(
             numbers.tolist(), _listed(incumbent), _listed(candidate), strict=True
         )
     ]
-    figures = measure(pairs, expected_entropy=entropy_of_counts(reference))
-    return figures, decide_paired(figures, POLICY)
+    one, other = profiles
+    figures = measure(pairs, expected_entropy=entropy_of_counts(one.counts))
+    published = max(one.confidence - other.confidence, 0.0)
+    return figures, decide_paired(figures, POLICY, published_drop=published)
 
 
 def breaches_old_rule(
@@ -97,6 +112,8 @@ def breaches_old_rule(
     ``before`` are the incumbent's latest answers, ``now`` the candidate's first, of
     other moments; ``reference`` counts the classes of the candidate's own profile.
     """
+    if not len(before.failed):
+        return ""
     if now.failed.mean() > ERROR_RATIO_MAX + before.failed.mean():
         return "errors"
     classes = len(reference)

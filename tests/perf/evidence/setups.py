@@ -14,6 +14,7 @@ import numpy as np
 from tests.perf.evidence.candidates import as_it_is
 from tests.perf.evidence.nets import Net, train_classifier
 from tests.perf.evidence.public import SECTORS, flight_sources, weather_sources
+from tests.perf.evidence.rules import Profile
 from tests.perf.evidence.streams import (
     ACCELEROMETER,
     ORDERS,
@@ -115,8 +116,8 @@ def _table_setups(
 ) -> Iterator[Setup]:
     first = [_part(source, 0, 3) for source in sources]
     nets = [train_classifier(first, classes, seed + one, epochs=5) for one in range(3)]
-    few = [_part(source, 0, 30) for source in sources]
-    weak = [train_classifier(few, classes, seed + one, epochs=3) for one in range(3)]
+    few = [_part(source, 0, 12) for source in sources]
+    weak = [train_classifier(few, classes, seed + one, epochs=5) for one in range(3)]
     held = np.concatenate([source.x[::20] for source in first])
     for kind, incumbents in (("twin", nets), ("better", weak)):
         for one in range(SEEDS):
@@ -160,10 +161,10 @@ def _setup(
 
 
 def _release(net: Net, x: Floats, held: Floats) -> Release:
-    reference = net.probabilities(held)
-    counts = np.bincount(reference.argmax(axis=1), minlength=reference.shape[1])
-    return Release(
-        probabilities=net.probabilities(x),
-        reference=[int(count) for count in counts],
-        recipe=as_it_is,
+    told = net.probabilities(held)
+    counts = np.bincount(told.argmax(axis=1), minlength=told.shape[1])
+    profile = Profile(
+        counts=[int(count) for count in counts],
+        confidence=float(told.max(axis=1).mean()),
     )
+    return Release(probabilities=net.probabilities(x), profile=profile, recipe=as_it_is)

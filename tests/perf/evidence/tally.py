@@ -30,7 +30,7 @@ class Share:
         if not self.n:
             return ""
         low, high = self.interval
-        return f"{self.percent:.3g} % of {self.n:,} [{low:.2g}, {high:.3g}]"
+        return f"{self.percent:.3g} % of {self.n:,} [{low:.2f}, {high:.2f}]"
 
 
 def share(found: Iterable[bool]) -> Share:

@@ -12,7 +12,7 @@ import numpy as np
 from edge_agent.evidence.judge import Result
 from tests.perf.evidence import rules
 from tests.perf.evidence.candidates import Recipe
-from tests.perf.evidence.rules import Answers, Doubles, Places
+from tests.perf.evidence.rules import Answers, Doubles, Places, Profile
 from tests.perf.evidence.streams import Order, Source
 
 RING = 256
@@ -20,12 +20,10 @@ RING = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A release on a source: its probabilities of every row, and the class counts of
-    its reference profile.
-    """  # noqa: D205 - the summary is one sentence
+    """A release on a source: its probabilities of every row, and its profile."""
 
     probabilities: Doubles
-    reference: list[int]
+    profile: Profile
     recipe: Recipe
 
 
@@ -64,10 +62,10 @@ def try_release(
     one = incumbent.recipe(incumbent.probabilities[rows], rng)
     other = candidate.recipe(candidate.probabilities[rows], rng)
     figures, verdict = rules.judge_pairs(
-        one.at(ring), other.at(ring), ring, incumbent.reference
+        one.at(ring), other.at(ring), ring, (incumbent.profile, candidate.profile)
     )
     before, now = _live(one, other)
-    policy = rules.POLICY
+    policy, counts = rules.POLICY, candidate.profile.counts
     told = figures.n >= policy.min_samples and (figures.entropy or 0) >= (
         policy.entropy_min
     )
@@ -76,8 +74,8 @@ def try_release(
         code=verdict.code,
         n=len(ring),
         blind=verdict.result is Result.OK and not told,
-        old=rules.breaches_old_rule(before, now, candidate.reference),
-        histogram=rules.breaches_histogram_rule(before, now, len(candidate.reference)),
+        old=rules.breaches_old_rule(before, now, counts),
+        histogram=rules.breaches_histogram_rule(before, now, len(counts)),
     )
 
 
