@@ -91,6 +91,8 @@ in its reference profile, or they change with time."""
 
 VARIED_SAMPLES = 192
 """Fewer samples are of enough kinds only if the answers change with time."""
+CHANGING_NATS = 0.5
+"""From so much information of the time about the class the answers change with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +183,7 @@ def _failed(
         )
     if n < policy.min_samples:
         return None
-    varied = _is_varied(figures, policy)
+    varied = _is_varied(figures)
     if varied and _is_unrelated(figures, policy):
         return _fail(
             UNRELATED,
@@ -206,14 +208,14 @@ def _failed(
     return None
 
 
-def _is_varied(figures: PairedFigures, policy: PairedPolicy) -> bool:
+def _is_varied(figures: PairedFigures) -> bool:
     """Return whether the samples are of enough kinds to hold answers against it."""
     if figures.entropy is None or not figures.expected_entropy:
         return True
     varies = figures.entropy >= VARIED_SHARE * figures.expected_entropy
     if varies and figures.n >= VARIED_SAMPLES:
         return True
-    return (figures.time_information or 0.0) >= policy.entropy_min
+    return (figures.time_information or 0.0) >= CHANGING_NATS
 
 
 def _is_less_confident(

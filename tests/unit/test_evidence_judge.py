@@ -113,7 +113,7 @@ WAVERING = {"association": 0.0, "entropy": 0.8, "expected_entropy": 1.9}
 @pytest.mark.parametrize(
     "changes",
     [
-        {"time_information": 0.2},
+        {"time_information": 0.49},
         {"time_information": 0.2, "n": 191, "entropy": 1.9},
         {"time_information": 0.2, "association": 0.7, "confidence_drop": 0.4},
     ],
@@ -130,7 +130,7 @@ def test_samples_of_one_kind_hold_no_answers_against_a_candidate(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"time_information": 0.35},
+        {"time_information": 0.5},
         {"time_information": 0.0, "entropy": 1.4},
         {"time_information": 0.0, "expected_entropy": 0.0},
     ],
