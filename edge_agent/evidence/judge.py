@@ -13,6 +13,8 @@ true labels find these. Limits and their operating characteristics: OPERATIONS,
 "Paired test"; imported by the supervisor, so without NumPy.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -128,6 +130,12 @@ class PairedVerdict:
     result: Result
     reason: str
     code: str = ""
+
+
+def entropy_of_counts(counts: Sequence[int]) -> float:
+    """Return the entropy in nats of classes that were counted; 0 of none."""
+    n = sum(counts)
+    return -sum(c / n * math.log(c / n) for c in counts if c)
 
 
 def decide_paired(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.evidence.judge import PairedFigures, Statistic
+from edge_agent.evidence.judge import PairedFigures, Statistic, entropy_of_counts
 
 BURST_SAMPLES = 10
 """Failures within so many consecutive samples of a stream count once: what makes a
@@ -78,7 +78,8 @@ def measure(pairs: Sequence[Pair], *, expected_entropy: float = 0.0) -> PairedFi
     Args:
         pairs: The samples, oldest first.
         expected_entropy: How much the incumbent's class varies in its reference
-            profile, in nats (:func:`entropy_of_counts`); 0 if that is not known.
+            profile, in nats
+            (:func:`~edge_agent.evidence.judge.entropy_of_counts`); 0 if not known.
     """
     both = _Both()
     for pair in pairs:
@@ -143,12 +144,6 @@ def associate(
 def entropy_of(classes: Sequence[int]) -> float:
     """Return the entropy of observed classes in nats (plug-in estimate)."""
     return entropy_of_counts(list(Counter(classes).values()))
-
-
-def entropy_of_counts(counts: Sequence[int]) -> float:
-    """Return the entropy in nats of classes that were counted; 0 of none."""
-    n = sum(counts)
-    return -sum(c / n * math.log(c / n) for c in counts if c)
 
 
 def time_information(classes: Sequence[int]) -> float:

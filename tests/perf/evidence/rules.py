@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.evidence.judge import PairedFigures, PairedVerdict, decide_paired
-from edge_agent.evidence.statistics import (
-    Answer,
-    Pair,
+from edge_agent.evidence.judge import (
+    PairedFigures,
+    PairedVerdict,
+    decide_paired,
     entropy_of_counts,
-    measure,
 )
+from edge_agent.evidence.statistics import Answer, Pair, measure
 from edge_agent.sketch.variation import total_variation
 from edge_agent.wire.control import PairedPolicy
 
