@@ -13,6 +13,8 @@ true labels find these. Limits and their operating characteristics: OPERATIONS,
 "Paired test"; imported by the supervisor, so without NumPy.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,7 +61,7 @@ class Statistic(StrEnum):
     candidate's class explains. ``RANK_CORRELATION``: of numbers, Spearman's, the best
     of the output's elements. ``DISTANCE_CORRELATION``: of embeddings, Spearman's
     between the pairwise distances of samples. ``SET_OVERLAP``: of detectors, the mean
-    Jaccard index of the classes found in a sample.
+    Jaccard index of the classes found in a sample, corrected for chance.
     """
 
     NONE = ""
@@ -80,6 +82,21 @@ A rank correlation of 0.3 explains about the tenth of the variance that 0.10 is 
 entropy."""
 
 
+VARIED_SHARE = 0.7
+"""Share of the expected entropy from which samples are of enough kinds.
+
+Within one activity two equally good releases may each waver between other classes, so
+that neither's tells of the other's; of 70 samples of one exercise up to 21 % of equal
+releases would be stopped. So an association, or a lower confidence, only counts against
+a candidate on samples of several kinds: the incumbent's answers vary about as much as
+in its reference profile, or they change with time."""
+
+VARIED_SAMPLES = 192
+"""Fewer samples are of enough kinds only if the answers change with time."""
+CHANGING_NATS = 0.5
+"""From so much information of the time about the class the answers change with it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedFigures:
     """What was measured on ``n`` samples that both releases were asked.
@@ -87,7 +104,9 @@ class PairedFigures:
     ``candidate_failures`` are samples that only the candidate failed on,
     ``incumbent_failures`` those that only the incumbent did, a burst counted once.
     ``association`` is the value of ``statistic``, ``entropy`` (nats) how much the
-    incumbent's answers vary; ``None`` where there is nothing to compute it from.
+    incumbent's answers vary, ``time_information`` (nats) how much of that the time
+    explains, ``expected_entropy`` how much they vary in the incumbent's reference
+    profile (0: not known); ``None`` where there is nothing to compute it from.
     ``confidence_drop`` is the incumbent's mean confidence minus the candidate's,
     ``latency_ratio`` the median over samples of candidate time by incumbent time.
     """
@@ -98,6 +117,8 @@ class PairedFigures:
     statistic: Statistic = Statistic.NONE
     association: float | None = None
     entropy: float | None = None
+    time_information: float | None = None
+    expected_entropy: float = 0.0
     confidence_drop: float | None = None
     latency_ratio: float | None = None
 
@@ -109,6 +130,12 @@ class PairedVerdict:
     result: Result
     reason: str
     code: str = ""
+
+
+def entropy_of_counts(counts: Sequence[int]) -> float:
+    """Return the entropy in nats of classes that were counted; 0 of none."""
+    n = sum(counts)
+    return -sum(c / n * math.log(c / n) for c in counts if c)
 
 
 def decide_paired(
@@ -138,6 +165,14 @@ def decide_paired(
             f"{n} samples, but the incumbent's answers vary by {figures.entropy:.2f}"
             f" nats only, {policy.entropy_min:g} needed"
         )
+    if _is_unrelated(figures, policy) or _is_less_confident(
+        figures, policy, published_drop
+    ):
+        return _inconclusive(
+            f"{n} samples, but of too few kinds: the incumbent's answers vary by"
+            f" {figures.entropy or 0:.2f} nats, {figures.expected_entropy:.2f} in its"
+            " reference profile"
+        )
     return PairedVerdict(result=Result.OK, reason=_describe(figures))
 
 
@@ -156,19 +191,19 @@ def _failed(
         )
     if n < policy.min_samples:
         return None
-    if _is_unrelated(figures, policy):
+    varied = _is_varied(figures)
+    if varied and _is_unrelated(figures, policy):
         return _fail(
             UNRELATED,
             f"its answers to {n} samples tell next to nothing of the incumbent's:"
             f" {figures.statistic} {figures.association:.2f}, at least"
             f" {_association_min(figures, policy):g} needed",
         )
-    drop = figures.confidence_drop
-    if drop is not None and drop > policy.confidence_drop_max + published_drop:
+    if varied and _is_less_confident(figures, policy, published_drop):
         return _fail(
             LESS_CONFIDENT,
-            f"mean confidence on {n} samples is {drop:.2f} below the incumbent's,"
-            f" {policy.confidence_drop_max + published_drop:.2f} allowed"
+            f"mean confidence on {n} samples is {figures.confidence_drop:.2f} below the"
+            f" incumbent's, {policy.confidence_drop_max + published_drop:.2f} allowed"
             f" ({published_drop:.2f} of it published with the release)",
         )
     ratio = figures.latency_ratio
@@ -179,6 +214,23 @@ def _failed(
             f" samples, {policy.latency_ratio_max:g} allowed",
         )
     return None
+
+
+def _is_varied(figures: PairedFigures) -> bool:
+    """Return whether the samples are of enough kinds to hold answers against it."""
+    if figures.entropy is None or not figures.expected_entropy:
+        return True
+    varies = figures.entropy >= VARIED_SHARE * figures.expected_entropy
+    if varies and figures.n >= VARIED_SAMPLES:
+        return True
+    return (figures.time_information or 0.0) >= CHANGING_NATS
+
+
+def _is_less_confident(
+    figures: PairedFigures, policy: PairedPolicy, published_drop: float
+) -> bool:
+    drop = figures.confidence_drop
+    return drop is not None and drop > policy.confidence_drop_max + published_drop
 
 
 def _is_unrelated(figures: PairedFigures, policy: PairedPolicy) -> bool:

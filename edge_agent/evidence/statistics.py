@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.evidence.judge import PairedFigures, Statistic
+from edge_agent.evidence.judge import PairedFigures, Statistic, entropy_of_counts
 
 BURST_SAMPLES = 10
 """Failures within so many consecutive samples of a stream count once: what makes a
@@ -22,6 +22,13 @@ EMBEDDING_ELEMENTS = 16
 """From so many numbers on, an answer is an embedding: its axes mean nothing alone."""
 MAX_DISTANCES = 64
 """Embeddings compared pairwise: 2,016 distances."""
+TIME_BLOCKS = 8
+"""Consecutive parts of the samples between which the incumbent's classes may change."""
+SAME_FINDS = 0.6
+"""Mean overlap of a detector's finds in different samples from which they are the
+same."""
+SHIFTS = 7
+"""By so many distances finds of different samples are compared."""
 DETECTED = 0.5
 """From this score on a detector has found something."""
 
@@ -65,8 +72,15 @@ class _Both:
     candidate: list[Answer] = field(default_factory=list)
 
 
-def measure(pairs: Sequence[Pair]) -> PairedFigures:
-    """Return the figures of pairs; samples that both failed on say nothing."""
+def measure(pairs: Sequence[Pair], *, expected_entropy: float = 0.0) -> PairedFigures:
+    """Return the figures of pairs; samples that both failed on say nothing.
+
+    Args:
+        pairs: The samples, oldest first.
+        expected_entropy: How much the incumbent's class varies in its reference
+            profile, in nats
+            (:func:`~edge_agent.evidence.judge.entropy_of_counts`); 0 if not known.
+    """
     both = _Both()
     for pair in pairs:
         if pair.incumbent is not None and pair.candidate is not None:
@@ -84,6 +98,10 @@ def measure(pairs: Sequence[Pair]) -> PairedFigures:
         statistic=statistic,
         association=association,
         entropy=entropy,
+        time_information=None
+        if entropy is None
+        else time_information([answer.index for answer in both.incumbent]),
+        expected_entropy=expected_entropy,
         confidence_drop=_confidence_drop(both),
         latency_ratio=_latency_ratio(both),
     )
@@ -125,8 +143,19 @@ def associate(
 
 def entropy_of(classes: Sequence[int]) -> float:
     """Return the entropy of observed classes in nats (plug-in estimate)."""
+    return entropy_of_counts(list(Counter(classes).values()))
+
+
+def time_information(classes: Sequence[int]) -> float:
+    """Return how many nats of the class the time explains; ``classes`` oldest first.
+
+    The mutual information of the class and of which eighth of the samples it is in,
+    corrected as in :func:`theil_u`. About 0 where classes alternate all the time, or
+    where all samples are of one kind, however much a model wavers on them.
+    """
     n = len(classes)
-    return -sum(c / n * math.log(c / n) for c in Counter(classes).values())
+    parts = [place * TIME_BLOCKS // n for place in range(n)]
+    return _mutual_information(parts, classes)
 
 
 def theil_u(incumbent: Sequence[int], candidate: Sequence[int]) -> float | None:
@@ -142,14 +171,18 @@ def theil_u(incumbent: Sequence[int], candidate: Sequence[int]) -> float | None:
     h = entropy_of(incumbent) if n else 0.0
     if h <= 0:
         return None
-    joint = Counter(zip(incumbent, candidate, strict=True))
-    rows, columns = Counter(incumbent), Counter(candidate)
+    return min(max(_mutual_information(incumbent, candidate) / h, 0.0), 1.0)
+
+
+def _mutual_information(one: Sequence[int], other: Sequence[int]) -> float:
+    n = len(one)
+    joint = Counter(zip(one, other, strict=True))
+    rows, columns = Counter(one), Counter(other)
     mutual = sum(
         count / n * math.log(count * n / (rows[a] * columns[b]))
         for (a, b), count in joint.items()
     )
-    mutual -= (len(rows) - 1) * (len(columns) - 1) / (2 * n)
-    return min(max(mutual / h, 0.0), 1.0)
+    return mutual - (len(rows) - 1) * (len(columns) - 1) / (2 * n)
 
 
 def rank_correlation(one: Floats, other: Floats) -> float | None:
@@ -179,13 +212,37 @@ def distance_correlation(one: Floats, other: Floats) -> float | None:
 def set_overlap(
     incumbent: Sequence[Answer], candidate: Sequence[Answer]
 ) -> float | None:
-    """Return the mean Jaccard index of the classes found, where either found any."""
-    shares = []
-    for one, other in zip(incumbent, candidate, strict=True):
-        a, b = one.found or frozenset(), other.found or frozenset()
-        if a or b:
-            shares.append(len(a & b) / len(a | b))
-    return float(np.mean(shares)) if shares else None
+    """Return how far the classes found in a sample overlap beyond chance.
+
+    The mean Jaccard index of the two sets of a sample, less that of sets of different
+    samples, over what is left to 1 (as Cohen's kappa, 1960): 1 where both always find
+    the same, 0 where the candidate's finds belong to any sample as well. ``None`` where
+    the incumbent finds nearly the same in every sample.
+    """
+    one = [answer.found or frozenset() for answer in incumbent]
+    other = [answer.found or frozenset() for answer in candidate]
+    if not any(one) or _chance_overlap(one, one) > SAME_FINDS:
+        return None
+    observed = float(np.mean([_jaccard(a, b) for a, b in zip(one, other, strict=True)]))
+    chance = _chance_overlap(one, other)
+    return (observed - chance) / (1.0 - chance) if chance < 1.0 else 0.0
+
+
+def _jaccard(one: frozenset[int], other: frozenset[int]) -> float:
+    """Return the share of what both found; 1 where neither found anything."""
+    union = len(one | other)
+    return len(one & other) / union if union else 1.0
+
+
+def _chance_overlap(
+    one: Sequence[frozenset[int]], other: Sequence[frozenset[int]]
+) -> float:
+    """Return the mean Jaccard index of sets of different samples, by a few shifts."""
+    n = len(one)
+    # Odd distances: streams may repeat themselves after two, four, eight samples.
+    steps = {n * part // (SHIFTS + 1) | 1 for part in range(1, SHIFTS + 1)}
+    pairs = [(a, other[(i + step) % n]) for step in steps for i, a in enumerate(one)]
+    return float(np.mean([_jaccard(a, b) for a, b in pairs]))
 
 
 def _associate_values(

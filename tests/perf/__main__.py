@@ -6,10 +6,12 @@ from pathlib import Path
 import click
 
 from tests.perf import delta, runtime, sync, update
+from tests.perf.evidence import suite as evidence
 from tests.perf.report import Metric, print_metrics, write_json
 
 SUITES: dict[str, Callable[[Path], list[Metric]]] = {
     "delta": delta.measure,
+    "evidence": evidence.measure,
     "runtime": runtime.measure,
     "sync": sync.measure,
     "update": update.measure,

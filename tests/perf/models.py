@@ -40,7 +40,7 @@ def make_models(folder: Path) -> dict[str, Path]:
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
             part = file.with_suffix(".part")
-            part.write_bytes(_convert(_MODELS[name]))
+            part.write_bytes(convert(_MODELS[name]))
             part.replace(file)
     return files
 
@@ -92,7 +92,8 @@ _MODELS: "dict[str, Callable[[], keras.Model]]" = {
 }
 
 
-def _convert(make: "Callable[[], keras.Model]") -> bytes:
+def convert(make: "Callable[[], keras.Model]") -> bytes:
+    """Return an untrained net as a LiteRT file, int8 inside."""
     import keras
     import tensorflow as tf
 

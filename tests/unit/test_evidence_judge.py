@@ -105,3 +105,47 @@ def test_too_little_to_tell_is_inconclusive(
 def test_a_soft_failure_is_one_that_a_bad_moment_may_cause() -> None:
     """Confidence and latency are soft; failures and unrelated answers are not."""
     assert {judge.LESS_CONFIDENT, judge.SLOWER} == judge.SOFT
+
+
+WAVERING = {"association": 0.0, "entropy": 0.8, "expected_entropy": 1.9}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"time_information": 0.49},
+        {"time_information": 0.2, "n": 191, "entropy": 1.9},
+        {"time_information": 0.2, "association": 0.7, "confidence_drop": 0.4},
+    ],
+)
+def test_samples_of_one_kind_hold_no_answers_against_a_candidate(
+    changes: dict[str, object],
+) -> None:
+    """Two good releases may each waver otherwise within one activity."""
+    verdict = decide_paired(figures(**{**WAVERING, **changes}), POLICY)
+    assert verdict.result is Result.INCONCLUSIVE
+    assert "too few kinds" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"time_information": 0.5},
+        {"time_information": 0.0, "entropy": 1.4},
+        {"time_information": 0.0, "expected_entropy": 0.0},
+    ],
+)
+def test_unrelated_answers_to_samples_of_several_kinds_fail(
+    changes: dict[str, object],
+) -> None:
+    """Kinds that follow each other or that are mixed tell, and so does no profile."""
+    verdict = decide_paired(figures(**{**WAVERING, **changes}), POLICY)
+    assert (verdict.result, verdict.code) == (Result.FAIL, judge.UNRELATED)
+
+
+def test_failures_and_slowness_count_on_samples_of_one_kind_too() -> None:
+    """Whether a model answers, and how fast, does not depend on what it is shown."""
+    few = {**WAVERING, "association": 0.7, "time_information": 0.0}
+    failing = decide_paired(figures(**few, candidate_failures=6), POLICY)
+    slow = decide_paired(figures(**{**few, "latency_ratio": 3.0}), POLICY)
+    assert (failing.code, slow.code) == (judge.FAILURES, judge.SLOWER)

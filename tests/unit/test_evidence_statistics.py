@@ -16,6 +16,7 @@ from edge_agent.evidence.statistics import (
     rank_correlation,
     set_overlap,
     theil_u,
+    time_information,
 )
 
 
@@ -126,11 +127,38 @@ def test_values_of_another_size_tell_nothing() -> None:
 
 
 def test_detectors_are_compared_by_what_they_find() -> None:
-    """The mean Jaccard index over samples in which either found anything."""
-    one = [Answer(found=frozenset({1, 2})), Answer(found=frozenset())]
-    other = [Answer(found=frozenset({2})), Answer(found=frozenset())]
-    assert set_overlap(one, other) == pytest.approx(0.5)
-    assert set_overlap(one[1:], other[1:]) is None
+    """The overlap of finds counts beyond what finds of other samples have in common."""
+    one = [Answer(found=frozenset({place % 4})) for place in range(64)]
+    half = [
+        Answer(found=frozenset({place % 4, 9}) if place % 2 else answer.found)
+        for place, answer in enumerate(one)
+    ]
+    assert set_overlap(one, one) == pytest.approx(1.0)
+    assert set_overlap(one, half) == pytest.approx(0.7, abs=0.1)
+
+
+def test_a_detector_that_finds_the_same_everywhere_explains_nothing() -> None:
+    """A candidate's constant find is no overlap, however common the class is."""
+    one = [Answer(found=frozenset({0} if place % 3 else {1})) for place in range(64)]
+    constant = [Answer(found=frozenset({0}))] * 64
+    overlap = set_overlap(one, constant)
+    assert overlap is not None
+    assert overlap < 0.1
+
+
+def test_of_a_detector_that_finds_nothing_new_there_is_nothing_to_tell() -> None:
+    """Where the incumbent finds the same in every sample the overlap is not known."""
+    assert set_overlap([Answer(found=frozenset())] * 8, [Answer()] * 8) is None
+    same = [Answer(found=frozenset({1}))] * 8
+    assert set_overlap(same, same) is None
+
+
+def test_time_explains_classes_that_come_one_after_the_other() -> None:
+    """Sessions are found as such; classes that alternate, or noise, are not."""
+    sessions = [place // 32 for place in range(256)]
+    assert time_information(sessions) > 1.9
+    assert time_information([place % 8 for place in range(256)]) < 0.05
+    assert time_information([0] * 256) == 0.0
 
 
 def test_ties_share_their_rank() -> None:
