@@ -30,6 +30,7 @@ import numpy as np
 from edge_agent.engine import Engine
 from edge_agent.errors import AgentError
 from edge_agent.evidence.answers import answer_of, is_detector
+from edge_agent.evidence.judge import expected_entropy
 from edge_agent.evidence.ring import KeptSample, Ring, contract_digest
 from edge_agent.evidence.statistics import Answer, Pair, measure
 from edge_agent.pipeline.validate import Validator
@@ -75,6 +76,7 @@ class Side:
         """Take its verified files; :meth:`open` loads the model."""
         self.bundle = loaded.release.bundle
         self.stateful = keeps_state(loaded.model)
+        self.entropy = expected_entropy(loaded.reference)
         self._who = who
         self._model = loaded.model
         self._names = [one.name for one in self.bundle.outputs]
@@ -118,23 +120,24 @@ class Trial:
         self.late = False
 
     def run(self, samples: Sequence[KeptSample]) -> list[Pair]:
-        """Return the pairs of all samples that there was time for.
+        """Return the pairs of all samples that there was time for, oldest first.
 
         Raises:
             AgentError: The candidate does not load afresh.
         """
         self._warm_up(samples[0])
-        pairs: list[Pair] = []
+        pairs: dict[int, Pair] = {}
         for stretch in in_stretches(samples):
             if self._stateful:
                 self._incumbent.open()
                 self._candidate.open()
-            for sample in stretch:
+            for place in stretch:
                 if time.perf_counter() > self._until:
                     self.late = True
-                    return pairs
-                pairs.append(self._pair(sample, swapped=len(pairs) % 2 == 1))
-        return pairs
+                    break
+                swapped = len(pairs) % 2 == 1
+                pairs[place] = self._pair(samples[place], swapped=swapped)
+        return [pairs[place] for place in sorted(pairs)]
 
     def _warm_up(self, sample: KeptSample) -> None:
         for side in (self._incumbent, self._candidate):
@@ -155,16 +158,17 @@ class Trial:
         )
 
 
-def in_stretches(samples: Sequence[KeptSample]) -> Iterator[list[KeptSample]]:
-    """Return samples by stretch, in a random order that is always the same.
+def in_stretches(samples: Sequence[KeptSample]) -> Iterator[list[int]]:
+    """Return the places of samples by stretch, in a random order, always the same.
 
     Within a stretch they stay in their order; a single sample is one of its own.
     """
-    singles = [[one] for one in samples if not one.stretch]
+    singles = [[place] for place, one in enumerate(samples) if not one.stretch]
     joined = sorted(
-        (one for one in samples if one.stretch), key=lambda s: (s.stretch, s.number)
+        (place for place, one in enumerate(samples) if one.stretch),
+        key=lambda place: (samples[place].stretch, samples[place].number),
     )
-    runs = [list(run) for _, run in groupby(joined, key=lambda s: s.stretch)]
+    runs = [list(run) for _, run in groupby(joined, lambda p: samples[p].stretch)]
     groups = singles + runs
     for place in np.random.default_rng(SEED).permutation(len(groups)):
         yield groups[place]
@@ -246,7 +250,8 @@ def _compare(
         pairs = trial.run(samples)
     except AgentError as error:
         return PairedReport(unusable=f"{error.code}: {error.text}")
-    return PairedReport(figures=measure(pairs), kept=len(samples), late=trial.late)
+    figures = measure(pairs, expected_entropy=incumbent.entropy)
+    return PairedReport(figures=figures, kept=len(samples), late=trial.late)
 
 
 def main(argv: list[str]) -> int:

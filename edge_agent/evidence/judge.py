@@ -21,6 +21,8 @@ from enum import StrEnum
 from msgspec import UNSET, UnsetType
 
 from edge_agent.wire.control import PairedPolicy
+from edge_agent.wire.profile import ReferenceProfile
+from edge_agent.wire.profile import Source as ProfileSource
 from edge_agent.wire.records import PairedSummary
 
 FAILURES = "AGENT-UPDATE-110"
@@ -136,6 +138,17 @@ def entropy_of_counts(counts: Sequence[int]) -> float:
     """Return the entropy in nats of classes that were counted; 0 of none."""
     n = sum(counts)
     return -sum(c / n * math.log(c / n) for c in counts if c)
+
+
+def expected_entropy(reference: ReferenceProfile) -> float:
+    """Return the entropy in nats of a release's class in its reference profile.
+
+    0 where the profile has no class.
+    """
+    for channel, counts in zip(reference.channels, reference.data.counts, strict=True):
+        if channel.source is ProfileSource.CLASS:
+            return entropy_of_counts(counts)
+    return 0.0
 
 
 def decide_paired(

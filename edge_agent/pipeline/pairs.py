@@ -8,10 +8,11 @@ Latency is compared by the paired test, which takes turns.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edge_agent.evidence.answers import answer_of
 from edge_agent.evidence.judge import PairedFigures
 from edge_agent.evidence.statistics import Answer, Pair, measure
 from edge_agent.pipeline.prediction import Prediction
@@ -77,16 +78,23 @@ class PairLog:
         return list(self._pairs)
 
 
-def figures_of(pairs: list[Pair]) -> PairedFigures:
-    """Return the figures of live pairs; ``latency_ratio`` is ``None``."""
-    return measure(pairs)
+def figures_of(pairs: list[Pair], entropy: float = 0.0) -> PairedFigures:
+    """Return the figures of live pairs; ``latency_ratio`` is ``None``.
+
+    Args:
+        pairs: Oldest first.
+        entropy: How much the incumbent's class varies in its reference profile (nats).
+    """
+    return measure(pairs, expected_entropy=entropy)
 
 
 def _compact(made: Prediction | None) -> Answer | None:
     if made is None:
         return None
-    if made.index >= 0:
-        return Answer(index=made.index, confidence=made.confidence)
-    flat = np.concatenate([np.ravel(output) for output in made.outputs.values()])
-    places = np.linspace(0, flat.size - 1, min(flat.size, MAX_VALUES)).astype(int)
-    return Answer(values=flat[places].astype(np.float64))
+    told = (made.index, made.confidence)
+    answer = answer_of(told, made.outputs, [*made.outputs], 0.0)
+    values = answer.values
+    if values is None or values.size <= MAX_VALUES:
+        return answer
+    places = np.linspace(0, values.size - 1, MAX_VALUES).astype(int)
+    return replace(answer, values=values[places])

@@ -51,11 +51,16 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowPlan:
-    """Which release runs in shadow (0: none), and on which share of the requests."""
+    """Which release runs in shadow (0: none), and on which share of the requests.
+
+    ``entropy`` is how much the incumbent's class varies in its reference profile, in
+    nats (0: not known).
+    """
 
     release: int = 0
     ratio: float = 0.0
     role: Role = Role.CANDIDATE
+    entropy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +202,7 @@ class Shadow:
         """
         with self._lock:
             pairs = None if self._pairs is None else self._pairs.copy()
-        return None if pairs is None else figures_of(pairs)
+        return None if pairs is None else figures_of(pairs, self.plan.entropy)
 
     def _load(self) -> Opened | None:
         is_candidate = self.plan.role is Role.CANDIDATE

@@ -6,8 +6,9 @@ it over once the reply is sent. Reloads begin and end shadows.
 
 import logging
 import threading
+from dataclasses import replace
 
-from edge_agent.evidence.judge import PairedFigures
+from edge_agent.evidence.judge import PairedFigures, expected_entropy
 from edge_agent.pipeline.infer import Ladder, Loaded
 from edge_agent.pipeline.owner import Owner
 from edge_agent.pipeline.pairs import Place
@@ -112,6 +113,9 @@ class Beside:
         ports = self._ports
         if ports is None or self._present is not None or not plan.release:
             return
+        incumbent = ladder.active if plan.role is Role.CANDIDATE else ladder.previous
+        if incumbent is not None:
+            plan = replace(plan, entropy=expected_entropy(incumbent.reference))
         if plan.role is Role.CANDIDATE:
             fresh = Shadow(plan, lambda: ports.load(plan.release), ports)
         else:
