@@ -271,8 +271,8 @@ class SamplePath:
                 self._tally.add(event if by_active else Event(failed=True))
                 if by_active and self._observer is not None:
                     closed = self._observer.add(made)
-                if recorder is not None and answer.served_by is ServedBy.ACTIVE:
-                    due = recorder.count(stream)
+                    if recorder is not None:
+                        due = recorder.count(stream, self._observer.read_at)
         if due is not None and recorder is not None:
             recorder.keep(due, made.inputs, made.extra)
         self._emit(closed)
