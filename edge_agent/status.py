@@ -157,16 +157,7 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
     lanes = read_outbox(config, config_path).lanes
     running = is_locked(database.parent)
     worker = WorkerPort(database.with_name(SOCKET_FILE))
-    sources: list[FlowStatus] = []
-    sinks: list[FlowStatus] = []
-    evidence: EvidenceReply | None = None
-    if running:
-        try:
-            worker.figures()
-            sources, sinks = worker.flows()
-            evidence = worker.evidence()
-        except WorkerError:
-            worker.forget()
+    sources, sinks, evidence = _ask(worker) if running else ([], [], None)
     return Status(
         device=config.device.id,
         running=running,
@@ -194,6 +185,18 @@ def read_status(config: AgentConfig, config_path: Path) -> Status:
         evidence=evidence,
         api=worker.newest.api,
     )
+
+
+def _ask(
+    worker: WorkerPort,
+) -> tuple[list[FlowStatus], list[FlowStatus], EvidenceReply | None]:
+    """Return sources, sinks and ring; none where the worker does not answer."""
+    try:
+        worker.figures()
+        return *worker.flows(), worker.evidence()
+    except WorkerError:
+        worker.forget()
+        return [], [], None
 
 
 def read_outbox(config: AgentConfig, config_path: Path) -> OutboxReport:

@@ -125,12 +125,8 @@ class Supervisor:
         self._renewal = self._make_renewal(path, broker)
         self._factory = factory_model(config, path.parent)
         hooks = ChildHooks(on_death=self._on_death, on_crash_loop=self._on_crash_loop)
-        self._child = WorkerChild(
-            worker_command(path, self._boot, self._evidence),
-            self._clock,
-            hooks,
-            [fd for fd in (self._evidence.fd,) if fd >= 0],
-        )
+        command = worker_command(path, self._boot, self._evidence)
+        self._child = WorkerChild(command, self._clock, hooks, self._evidence.fds)
         self._watchdog = Watchdog(
             self._child,
             self._worker.check,

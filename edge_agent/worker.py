@@ -90,13 +90,12 @@ class Worker:
         Raises:
             AgentError: The state folder or the socket cannot be used.
         """
-        folder, boot = started.config_path.resolve().parent, started.boot
+        folder = started.config_path.resolve().parent
         state_dir = folder / config.device.state_dir
         self._config = config
         self._database = state_dir / DB_FILE
-        self._boot = boot
-        self._stop = threading.Event()
-        self._failed = False
+        self._boot = boot = started.boot
+        self._stop, self._failed = threading.Event(), False
         self._writer = RecordWriter(config.outbox)
         self._emit = self._writer.put if config.trust.root else _tell_nobody
         kept = ConsentFile(state_dir)

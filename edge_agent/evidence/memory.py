@@ -43,6 +43,11 @@ class EvidenceMemory:
     problem: str = ""
     code: str = ""
 
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """What a process that maps the ring must be passed; empty: there is none."""
+        return (self.fd,) if self.fd >= 0 else ()
+
 
 NO_MEMORY = EvidenceMemory()
 

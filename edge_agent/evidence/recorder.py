@@ -83,7 +83,11 @@ class RecorderView:
 
 
 class Recorder:
-    """Fills the ring. :meth:`count` is called under the sample path's lock."""
+    """Fills the ring. :meth:`count` is called under the sample path's lock.
+
+    Attributes:
+        mono: The clock.
+    """
 
     def __init__(
         self, writer: RingWriter, rng: Randomness, mono: Callable[[], float]
@@ -91,7 +95,7 @@ class Recorder:
         """Record nothing until :meth:`follow`."""
         self._writer = writer
         self._rng = rng
-        self._mono = mono
+        self.mono = mono
         self._lock = threading.Lock()
         self._recording = False
         self._generation = 0
@@ -101,18 +105,22 @@ class Recorder:
         self._contract = ""
         self._reset(0)
 
-    def count(self, stream: str) -> Due | None:
+    def count(self, stream: str, now: float) -> Due | None:
         """Count a sample that the active release answered; return it if it is due.
 
         The caller hands what is due to :meth:`keep`, without its lock.
+
+        Args:
+            stream: Name of what the sample follows.
+            now: Monotonic time, of the clock that the recorder has.
         """
         if not self._recording:
             return None
         try:
             state = self._streams.get(stream) or self._track(stream)
-            state.number = number = state.number + 1
-            before, state.last = state.last, self._mono()
-            return Due(state, number, before) if state.last >= state.due else None
+            state.number += 1
+            before, state.last = state.last, now
+            return None if now < state.due else Due(state, state.number, before)
         except Exception as error:  # noqa: BLE001 - the ring fails no prediction
             self._fail(error)
             return None
@@ -206,7 +214,7 @@ class Recorder:
         self._order = self._stretch = 0
         self._misfits: list[int] = []
         self._misfit_due = -math.inf
-        self._began, self._base_age = self._mono(), 0.0
+        self._began, self._base_age = self.mono(), 0.0
         units, layout = slots // self._span, self._writer.layout
         for place, slot in self._writer.ring.slots(layout):
             if place // self._span < units:
@@ -229,7 +237,7 @@ class Recorder:
             if known is not None:
                 return known
             key = int(sha256_hex(stream.encode("utf-8", "replace"))[:16], 16)
-            now, before = self._mono(), self._numbers.get(key)
+            now, before = self.mono(), self._numbers.get(key)
             made = _Stream(
                 key=key,
                 generation=self._generation,
@@ -290,7 +298,7 @@ class Recorder:
         """Return the streams that were heard of in the last hours."""
         heard = dict.fromkeys(self._reservoir.streams(), self._began)
         heard |= {state.key: state.last for state in self._streams.values()}
-        since = self._mono() - MEAN_AGE_S
+        since = self.mono() - MEAN_AGE_S
         return {key for key, last in heard.items() if last >= since}
 
     def _next_due(self, since: float) -> float:
@@ -300,10 +308,10 @@ class Recorder:
 
     def _age(self) -> float:
         """Return for how long the ring has been recorded, restarts left out."""
-        return self._base_age + self._mono() - self._began
+        return self._base_age + self.mono() - self._began
 
     def _refuse(self, given: object, reason: str) -> None:
-        layout, now = self._writer.layout, self._mono()
+        layout, now = self._writer.layout, self.mono()
         if layout is None or now < self._misfit_due:
             return
         payload = pack_misfit(layout, given, reason)

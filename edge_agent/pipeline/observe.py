@@ -15,7 +15,11 @@ from edge_agent.wire.records import ProfileRecord
 
 
 class Observer:
-    """Fills windows of one release."""
+    """Fills windows of one release.
+
+    Attributes:
+        read_at: The monotonic time that the newest prediction came at.
+    """
 
     def __init__(self, loaded: Loaded, config: ProfileConfig, clock: Clock) -> None:
         """Open the first window."""
@@ -38,7 +42,8 @@ class Observer:
 
     def close_if_due(self) -> ProfileRecord | None:
         """Close the window if it is full or old."""
-        old = self._clock.mono() - self._opened_mono >= self._config.window_s
+        self.read_at = self._clock.mono()
+        old = self.read_at - self._opened_mono >= self._config.window_s
         rows = self._window.rows + len(self._rows)
         if rows >= self._config.window_rows or old:
             return self.close()
@@ -63,4 +68,4 @@ class Observer:
     def _open(self) -> None:
         self._window = WindowProfile(self._loaded.reference.channels)
         self._opened_wall = self._clock.wall()
-        self._opened_mono = self._clock.mono()
+        self._opened_mono = self.read_at = self._clock.mono()

@@ -35,9 +35,10 @@ class OwnInputs:
         else:
             self._recorder.follow(active.inputs, stateful=active.stateful)
 
-    def count(self, stream: str) -> Due | None:
-        """Count a sample of a stream; the sample path's lock is held."""
-        return None if self._recorder is None else self._recorder.count(stream)
+    def count(self, stream: str, now: float) -> Due | None:
+        """Count a sample at a monotonic time; the sample path's lock is held."""
+        recorder = self._recorder
+        return None if recorder is None else recorder.count(stream, now)
 
     def keep(self, due: Due | None, made: Prediction) -> None:
         """Keep an answered sample that is due, without any lock."""

@@ -295,7 +295,8 @@ class SamplePath:
         self._share(ladder, sample, stream)
         with self._lock:
             is_served = active is self._ladder.active
-            due = self._own.count(stream) if is_served else None
+            now = self._ports.clock.mono()
+            due = self._own.count(stream, now) if is_served else None
         self._own.keep_failed(due, active, sample)
 
     def _note_answer(
@@ -318,8 +319,8 @@ class SamplePath:
                 self._tally.add(event if by_active else fell)
                 if by_active and self._observer is not None:
                     closed = self._observer.add(made)
-                if answer.served_by is ServedBy.ACTIVE:
-                    due = self._own.count(stream)
+                    if answer.served_by is ServedBy.ACTIVE:
+                        due = self._own.count(stream, self._observer.read_at)
         self._own.keep(due, made)
         self._emit(closed)
         return entry

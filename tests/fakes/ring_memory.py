@@ -44,7 +44,7 @@ def contract(*shape: int) -> InputContract:
 
 def offer(recorder: Recorder, stream: str, sample: Array) -> bool:
     """Offer a sample as the sample path does; tell whether it was kept."""
-    due = recorder.count(stream)
+    due = recorder.count(stream, recorder.mono())
     if due is not None:
         recorder.keep(due, sample, {})
     return due is not None

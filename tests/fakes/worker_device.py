@@ -171,7 +171,7 @@ class Device:
             [*within, *worker_command(self.config, BOOT, ring)],
             env=worker_environment(),
             stdin=subprocess.PIPE,
-            pass_fds=[ring.fd] if ring is not None and ring.fd >= 0 else [],
+            pass_fds=ring.fds if ring is not None else (),
         )
         wait_for(self._answers)
 

@@ -1,12 +1,13 @@
 """What the ring of own inputs costs a prediction, and its memory.
 
-Two sample paths with the demo's kind of model, one with a ring and one without, are
-asked in turn, block by block, so what the machine does beside hits both. The ring is
+Two sample paths over one model, one with a ring and one without, answer the same
+samples in turn, call by call, so what the machine does beside hits both. The ring is
 full and an hour old: what it costs then is what it costs for ever.
 """
 
 import os
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,17 @@ ROUNDS = 41
 BLOCK = 400
 HOUR_S = 3600.0
 SAMPLES = 64
+Ask = Callable[[int], object]
+
+
+class Ahead(SystemClock):
+    """The machine's clock, moved on as a test wants it."""
+
+    ahead = 0.0
+
+    def mono(self) -> float:
+        """Return the machine's monotonic time, moved on."""
+        return time.monotonic() + self.ahead
 
 
 def measure(folder: Path) -> list[Metric]:
@@ -43,22 +55,18 @@ def measure(folder: Path) -> list[Metric]:
 
 
 def _measure(fd: int) -> list[Metric]:
-    ahead = 0.0
-    recorder = Recorder(
-        RingWriter.attach(fd), KernelRandom(), lambda: time.monotonic() + ahead
-    )
-    plain, kept = _path(None), _path(recorder)
+    clock = Ahead()
+    recorder = Recorder(RingWriter.attach(fd), KernelRandom(), clock.mono)
+    loaded = _loaded()
+    plain, kept = _path(loaded, clock, None), _path(loaded, clock, recorder)
     for number in range(300):
         kept(number)
         plain(number)
-    ahead = HOUR_S
-    differences, with_ring = [], []
-    for place in range(ROUNDS):
-        # Who begins takes turns.
-        order = (plain, kept) if place % 2 else (kept, plain)
-        block = {id(ask): _median_us(ask) for ask in order}
-        differences.append(block[id(kept)] - block[id(plain)])
-        with_ring.append(block[id(kept)])
+    clock.ahead = HOUR_S
+    kept(0)  # The first one after an hour is always due.
+    rounds = [_round(plain, kept, place % 2 > 0) for place in range(ROUNDS)]
+    loaded.owner.close()
+    differences = [with_it - without for without, with_it in rounds]
     full = recorder.view()
     before = rss_bytes()
     again = RingWriter.attach(fd)
@@ -73,7 +81,7 @@ def _measure(fd: int) -> list[Metric]:
         ),
         Metric(
             name="ring: predict with it, median",
-            value=statistics.median(with_ring),
+            value=statistics.median(with_it for _, with_it in rounds),
             unit="us",
         ),
         Metric(
@@ -87,19 +95,24 @@ def _measure(fd: int) -> list[Metric]:
     ]
 
 
-def _median_us(ask: Callable[[int], object]) -> float:
-    times = []
+def _round(plain: Ask, kept: Ask, kept_first: bool) -> tuple[float, float]:  # noqa: FBT001
+    """Return the medians of a block without and with the ring, in microseconds."""
+    times: dict[Ask, list[int]] = {plain: [], kept: []}
+    order = (kept, plain) if kept_first else (plain, kept)
     for number in range(BLOCK):
-        started = time.perf_counter_ns()
-        ask(number)
-        times.append(time.perf_counter_ns() - started)
-    return statistics.median(times) / 1e3
+        for ask in order:
+            started = time.perf_counter_ns()
+            ask(number)
+            times[ask].append(time.perf_counter_ns() - started)
+    return statistics.median(times[plain]) / 1e3, statistics.median(times[kept]) / 1e3
 
 
-def _path(recorder: Recorder | None) -> Callable[[int], object]:
+def _loaded() -> Loaded:
     engine = Engine((DATA / "tiny.tflite").read_bytes(), labels=LABELS)
-    loaded = Loaded(
-        owner=Owner(engine),
+    owner = Owner(engine)
+    threading.Thread(target=owner.run, daemon=True).start()
+    return Loaded(
+        owner=owner,
         name="tiny",
         release=1,
         sha256="0" * 64,
@@ -112,6 +125,8 @@ def _path(recorder: Recorder | None) -> Callable[[int], object]:
         reference_sha256="0" * 64,
     )
 
+
+def _path(loaded: Loaded, clock: Ahead, recorder: Recorder | None) -> Ask:
     def nothing(_: object) -> None:
         return None
 
@@ -121,9 +136,7 @@ def _path(recorder: Recorder | None) -> Callable[[int], object]:
     path = SamplePath(
         ProfileConfig(),
         Collector(None),
-        PathPorts(
-            clock=SystemClock(), emit=nothing, save_collect=save, recorder=recorder
-        ),
+        PathPorts(clock=clock, emit=nothing, save_collect=save, recorder=recorder),
     )
     path.swap(Ladder(active=loaded))
     inputs = list(samples(SAMPLES))

@@ -188,7 +188,7 @@ def test_a_sample_that_was_due_before_a_swap_is_not_kept_after_it() -> None:
     """It is of the release before, which may have had other inputs."""
     with ring_memory() as fd:
         recorder = _recorder(fd, Clock(), 11)
-        due = recorder.count("a")
+        due = recorder.count("a", recorder.mono())
         assert due is not None
         recorder.follow([contract(2)], stateful=False)
         recorder.keep(due, _at(1), {})

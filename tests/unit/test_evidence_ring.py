@@ -67,7 +67,7 @@ def test_several_inputs_of_any_number_format_come_back(fd: int) -> None:
     recorder.follow(SEVERAL, stateful=False)
     image = np.arange(15, dtype=np.uint8).reshape(3, 5)
     extra = {"number": np.array(2.5), "on": np.array([True, False])}
-    due = recorder.count("a")
+    due = recorder.count("a", recorder.mono())
     assert due is not None
     recorder.keep(due, image, extra)
     (kept,) = Ring.attach(fd).samples()
@@ -191,11 +191,11 @@ def test_a_failing_ring_ends_the_recording_and_nothing_else(fd: int) -> None:
     """What goes wrong inside is said; whoever predicts notices nothing."""
     recorder = _recorder(fd, Clock())
     recorder.follow(SEVERAL, stateful=False)
-    due = recorder.count("a")
+    due = recorder.count("a", recorder.mono())
     assert due is not None
     recorder.keep(due, np.zeros((3, 5), np.uint8), {"wrong": np.zeros(1)})
     assert "AGENT-EVIDENCE-005" in recorder.view().problem
-    assert recorder.count("a") is None
+    assert recorder.count("a", recorder.mono()) is None
 
 
 def test_what_is_no_ring_by_its_size_is_refused() -> None:
