@@ -163,21 +163,19 @@ def bound_loss(losses: Sequence[DeviceLoss], gain_max: float) -> LossBounds | No
     if len(used) < MIN_DEVICES:
         return None
     t = student_quantile(len(used) - 1)
-    within = math.sqrt(math.fsum(one.error**2 for one in used)) / len(used)
-
-    def standard_error(values: list[float]) -> float:
-        between = statistics.stdev(values) / math.sqrt(len(values))
-        return max(between, within)
-
     plain = [one.loss for one in used]
+    errors = [one.error for one in used]
     clipped = [max(one.loss, -gain_max) for one in used]
+    # A device whose own upper bound is a clipped gain leaves nothing uncertain.
+    bounds = [max(one.loss + _Z * one.error, -gain_max) for one in used]
+    unsure = [(bound - loss) / _Z for bound, loss in zip(bounds, clipped, strict=True)]
     return LossBounds(
         devices=len(used),
         labels=sum(one.n for one in used),
         paired=all(one.paired for one in used),
         loss=statistics.fmean(plain),
-        lower=statistics.fmean(plain) - t * standard_error(plain),
-        upper=statistics.fmean(clipped) + t * standard_error(clipped),
+        lower=statistics.fmean(plain) - t * _standard_error(plain, errors),
+        upper=statistics.fmean(clipped) + t * _standard_error(clipped, unsure),
     )
 
 
@@ -195,6 +193,12 @@ def student_quantile(degrees: int) -> float:
         + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z)
         / (92160 * v**4)
     )
+
+
+def _standard_error(means: list[float], errors: list[float]) -> float:
+    between = statistics.stdev(means) / math.sqrt(len(means))
+    within = math.sqrt(math.fsum(error**2 for error in errors)) / len(means)
+    return max(between, within)
 
 
 def _of_cells(device: str, cells: list[LabelCell]) -> DeviceLoss:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hub.rollout.label_pairs import (
+    DeviceLoss,
     LossBounds,
     autocorrelation_time,
     bound_loss,
@@ -71,6 +72,22 @@ def test_ten_points_are_never_promoted_and_equal_releases_not_aborted(
 
     assert sum(one.upper < 0.05 for one in worse) <= 1, f"seed {SEED}"
     assert sum(one.lower > 0.03 for one in equal) <= 1, f"seed {SEED}"
+
+
+def test_a_sure_gain_is_no_uncertainty_about_a_loss() -> None:
+    """A repair of half the fleet, however uncertain its size, has a small bound."""
+    gains = [
+        DeviceLoss(device=f"g{n}", n=300, blocks=9, loss=-0.45, error=0.15)
+        for n in range(4)
+    ]
+    equal = [
+        DeviceLoss(device=f"e{n}", n=300, blocks=9, loss=0.0, error=0.02)
+        for n in range(4)
+    ]
+    bounds = bound_loss(gains + equal, 0.05)
+
+    assert bounds is not None
+    assert bounds.upper < 0.0
 
 
 def test_labels_in_runs_hold_less_evidence() -> None:
