@@ -9,7 +9,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
