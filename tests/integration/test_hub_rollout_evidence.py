@@ -216,8 +216,8 @@ def test_a_soft_failure_gets_a_second_chance(fleet: Fleet) -> None:
     service.tick()
     first = fleet.desired("arm0")
     report_all(fleet, but="arm0")
-    slow = {"code": "AGENT-UPDATE-113", "detail": "takes 2.4 times as long"}
-    fleet.report("arm0", 1, "rolled_back", **slow)
+    why = "takes 2.4 times as long"
+    fleet.report("arm0", 1, "rolled_back", code="AGENT-UPDATE-113", detail=why)
     service.tick()
     again = fleet.desired("arm0")
     assert first is not None

@@ -42,6 +42,12 @@ def test_student_quantiles(degrees: int, exact: float) -> None:
     assert student_quantile(degrees) == pytest.approx(exact, rel=0.003)
 
 
+def test_student_quantiles_further_out() -> None:
+    """At 99 %, to 2 %."""
+    for degrees, exact in ((3, 4.541), (7, 2.998), (30, 2.457)):
+        assert student_quantile(degrees, 2.3263) == pytest.approx(exact, rel=0.02)
+
+
 @pytest.mark.parametrize(("rho", "exact"), [(0.0, 1.0), (0.5, 3.0), (0.8, 9.0)])
 def test_the_autocorrelation_time_of_a_known_process(rho: float, exact: float) -> None:
     """That of a first-order process is (1 + rho) / (1 - rho)."""
