@@ -9,7 +9,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
@@ -137,7 +137,7 @@ class RolloutConfig(Strict, frozen=True, kw_only=True):
         default_factory=lambda: [0.25, 0.5, 1.0]
     )
     canary_min: Annotated[int, Meta(ge=1)] = 1
-    max_failures: Annotated[int, Meta(ge=0)] | None = None
+    max_failures: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     min_labels: Annotated[int, Meta(ge=0)] = 40
     accuracy_drop_max: Ratio = 0.05
     promote_untested: bool = False

@@ -24,6 +24,8 @@ _MIN_CELL = 3
 """Fewer incumbent labels than this say nothing about a device and label."""
 _Z = 1.6448536269514722
 """One-sided 95 %."""
+_Z_ABORT = 2.3263478740408408
+"""One-sided 99 %: the gate looks again with every label, and an abort is final."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +64,10 @@ class DeviceLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossBounds:
-    """Mean loss over devices with one-sided 95 % bounds (ratios).
+    """Mean loss over devices with one-sided bounds (ratios).
 
-    ``upper`` is of losses whose gains are clipped, ``lower`` of losses as they are.
+    ``upper`` (95 %) is of losses whose gains are clipped, ``lower`` (99 %) of losses as
+    they are.
     """
 
     devices: int = 0
@@ -79,8 +82,8 @@ class LossBounds:
         """Say it in points."""
         kind = "pairs" if self.paired else "labels"
         return (
-            f"loss of accuracy {100 * self.loss:+.1f} points, 95 % bounds"
-            f" {100 * self.lower:+.1f} to {100 * self.upper:+.1f}"
+            f"loss of accuracy {100 * self.loss:+.1f} points, at least"
+            f" {100 * self.lower:+.1f} (99 %), at most {100 * self.upper:+.1f} (95 %)"
             f" ({self.labels} labelled {kind} on {self.devices} devices)"
         )
 
@@ -162,31 +165,31 @@ def bound_loss(losses: Sequence[DeviceLoss], gain_max: float) -> LossBounds | No
     used = [one for one in losses if one.decides]
     if len(used) < MIN_DEVICES:
         return None
-    t = student_quantile(len(used) - 1)
-    within = math.sqrt(math.fsum(one.error**2 for one in used)) / len(used)
-
-    def standard_error(values: list[float]) -> float:
-        between = statistics.stdev(values) / math.sqrt(len(values))
-        return max(between, within)
-
+    degrees = len(used) - 1
+    t, t_abort = student_quantile(degrees), student_quantile(degrees, _Z_ABORT)
     plain = [one.loss for one in used]
+    errors = [one.error for one in used]
     clipped = [max(one.loss, -gain_max) for one in used]
+    # A device whose own upper bound is a clipped gain leaves nothing uncertain.
+    bounds = [max(one.loss + _Z * one.error, -gain_max) for one in used]
+    unsure = [(bound - loss) / _Z for bound, loss in zip(bounds, clipped, strict=True)]
     return LossBounds(
         devices=len(used),
         labels=sum(one.n for one in used),
         paired=all(one.paired for one in used),
         loss=statistics.fmean(plain),
-        lower=statistics.fmean(plain) - t * standard_error(plain),
-        upper=statistics.fmean(clipped) + t * standard_error(clipped),
+        lower=statistics.fmean(plain) - t_abort * _standard_error(plain, errors),
+        upper=statistics.fmean(clipped) + t * _standard_error(clipped, unsure),
     )
 
 
-def student_quantile(degrees: int) -> float:
-    """Return the 95 % quantile of Student's t, to 0.3 % from 3 degrees of freedom.
+def student_quantile(degrees: int, z: float = _Z) -> float:
+    """Return the quantile of Student's t that ``z`` is of the normal distribution.
 
-    Expansion in powers of 1/degrees (Abramowitz and Stegun, 26.7.5).
+    To 0.3 % at 95 %, and to 2 % at 99 %, from 3 degrees of freedom. Expansion in powers
+    of 1/degrees (Abramowitz and Stegun, 26.7.5).
     """
-    z, v = _Z, float(degrees)
+    v = float(degrees)
     return (
         z
         + (z**3 + z) / (4 * v)
@@ -195,6 +198,12 @@ def student_quantile(degrees: int) -> float:
         + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z)
         / (92160 * v**4)
     )
+
+
+def _standard_error(means: list[float], errors: list[float]) -> float:
+    between = statistics.stdev(means) / math.sqrt(len(means))
+    within = math.sqrt(math.fsum(error**2 for error in errors)) / len(means)
+    return max(between, within)
 
 
 def _of_cells(device: str, cells: list[LabelCell]) -> DeviceLoss:

@@ -4,6 +4,7 @@ Plain functions; the caller owns the transaction. Called by
 :mod:`hub.rollout.service`.
 """
 
+from msgspec import UNSET
 from sqlalchemy import Connection
 
 from hub.config import RolloutConfig
@@ -23,7 +24,7 @@ def make_plan(
     return Plan(
         stages=stages,
         devices=stage_devices(rollout, targets, stages, config.canary_min),
-        max_failures=config.max_failures,
+        max_failures=None if config.max_failures is UNSET else config.max_failures,
         min_labels=config.min_labels,
         accuracy_drop_max=config.accuracy_drop_max,
         soak_s=config.soak_s,

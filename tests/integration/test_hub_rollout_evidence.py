@@ -115,7 +115,7 @@ def test_a_device_without_evidence_is_waited_for_and_upgrades_itself(
     assert fleet.state(rollout) == "SOAK"
     reason = service.explain(rollout)[-1].reason
     assert "12 devices ok (armv7 4, x86 8)" in reason
-    assert "paired tests of 12 devices, medians: 256 samples, theil_u 0.80" in reason
+    assert "paired tests of 11 devices, medians: 256 samples, theil_u 0.80" in reason
 
 
 def test_a_person_approves_what_has_no_evidence(fleet: Fleet) -> None:
@@ -216,8 +216,8 @@ def test_a_soft_failure_gets_a_second_chance(fleet: Fleet) -> None:
     service.tick()
     first = fleet.desired("arm0")
     report_all(fleet, but="arm0")
-    slow = {"code": "AGENT-UPDATE-113", "detail": "takes 2.4 times as long"}
-    fleet.report("arm0", 1, "rolled_back", **slow)
+    why = "takes 2.4 times as long"
+    fleet.report("arm0", 1, "rolled_back", code="AGENT-UPDATE-113", detail=why)
     service.tick()
     again = fleet.desired("arm0")
     assert first is not None
@@ -272,7 +272,7 @@ def test_a_failure_after_the_commit_takes_the_release_back(fleet: Fleet) -> None
 
 
 def _feedback(fleet: Fleet, device: str, lost: int) -> None:
-    """Let labels of 120 samples come that both releases answered."""
+    """Let labels of 120 samples come; release 2 is wrong on ``lost`` of four."""
     rows: Rows = [
         (
             number + 1000,
@@ -282,13 +282,13 @@ def _feedback(fleet: Fleet, device: str, lost: int) -> None:
                 release=2 if number % 2 else 1,
                 label="a",
                 predicted="a",
-                correct=number % 2 == 0 or number >= lost,
+                correct=number % 2 == 0 or number // 2 % 4 >= lost,
                 confidence=0.9,
                 predicted_at=float(number),
                 other=PairedAnswer(
                     release=1 if number % 2 else 2,
                     predicted="a",
-                    correct=number % 2 == 1 or number >= lost,
+                    correct=number % 2 == 1 or number // 2 % 4 >= lost,
                 ),
             ),
         )
@@ -301,7 +301,7 @@ def _feedback(fleet: Fleet, device: str, lost: int) -> None:
         write_labels(conn, [(device, rows)], now)
 
 
-@pytest.mark.parametrize(("lost", "state"), [(0, "SOAK"), (60, "ROLLING_BACK")])
+@pytest.mark.parametrize(("lost", "state"), [(0, "SOAK"), (2, "ROLLING_BACK")])
 def test_labels_on_pairs_of_both_directions_decide(
     fleet: Fleet, lost: int, state: str
 ) -> None:

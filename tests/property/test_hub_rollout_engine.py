@@ -210,7 +210,7 @@ def test_a_rollout_skips_nothing_repeats_nothing_and_takes_everything_back(  # n
 
 
 def _assert_evidence(facts: RolloutFacts, *, promote_untested: bool) -> None:
-    """Every class of which a device ended has one that is conclusive, or may lack it."""
+    """Every class of which a device ended has a conclusive one, or may lack it."""
     outcomes = outcomes_of(facts.devices, 2, facts.plan)
     ended = {Outcome.OK, Outcome.INCONCLUSIVE}
     present = {d.hardware for d in facts.devices if outcomes.get(d.device) in ended}

@@ -318,6 +318,14 @@ def test_labels_decide_by_bounds_over_devices(
     assert verdict(facts(), losses=found).decision is expected
 
 
+def test_without_min_labels_they_only_stop_a_release() -> None:
+    """An operator can keep labels from holding anything."""
+    found = verdict(facts(), losses=losses(0.04, 0.05, 0.03, 0.04), min_labels=0)
+    assert found.decision is Decision.PROMOTE
+    found = verdict(facts(), losses=losses(0.1, 0.1, 0.1, 0.1), min_labels=0)
+    assert found.decision is Decision.ABORT
+
+
 def test_labels_that_are_not_sure_can_be_approved() -> None:
     """A person settles them for one stage."""
     unsure_labels = losses(0.04, 0.05, 0.03, 0.04)

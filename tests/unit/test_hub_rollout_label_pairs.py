@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hub.rollout.label_pairs import (
+    DeviceLoss,
     LossBounds,
     autocorrelation_time,
     bound_loss,
@@ -41,6 +42,12 @@ def test_student_quantiles(degrees: int, exact: float) -> None:
     assert student_quantile(degrees) == pytest.approx(exact, rel=0.003)
 
 
+def test_student_quantiles_further_out() -> None:
+    """At 99 %, to 2 %."""
+    for degrees, exact in ((3, 4.541), (7, 2.998), (30, 2.457)):
+        assert student_quantile(degrees, 2.3263) == pytest.approx(exact, rel=0.02)
+
+
 @pytest.mark.parametrize(("rho", "exact"), [(0.0, 1.0), (0.5, 3.0), (0.8, 9.0)])
 def test_the_autocorrelation_time_of_a_known_process(rho: float, exact: float) -> None:
     """That of a first-order process is (1 + rho) / (1 - rho)."""
@@ -71,6 +78,22 @@ def test_ten_points_are_never_promoted_and_equal_releases_not_aborted(
 
     assert sum(one.upper < 0.05 for one in worse) <= 1, f"seed {SEED}"
     assert sum(one.lower > 0.03 for one in equal) <= 1, f"seed {SEED}"
+
+
+def test_a_sure_gain_is_no_uncertainty_about_a_loss() -> None:
+    """A repair of half the fleet, however uncertain its size, has a small bound."""
+    gains = [
+        DeviceLoss(device=f"g{n}", n=300, blocks=9, loss=-0.45, error=0.15)
+        for n in range(4)
+    ]
+    equal = [
+        DeviceLoss(device=f"e{n}", n=300, blocks=9, loss=0.0, error=0.02)
+        for n in range(4)
+    ]
+    bounds = bound_loss(gains + equal, 0.05)
+
+    assert bounds is not None
+    assert bounds.upper < 0.0
 
 
 def test_labels_in_runs_hold_less_evidence() -> None:

@@ -4,7 +4,8 @@ The bounds are those of :mod:`hub.rollout.label_pairs`. Below the plan's
 ``accuracy_drop_max`` the upper bound promotes; above three fifths of it the lower one
 aborts. In between the stage holds, after its deadline until a person settles it. Fewer
 than four devices with labels enough decide nothing, and block only until the plan's
-``min_labels`` have come where there are labels at all.
+``min_labels`` have come where there are labels at all. With ``min_labels = 0`` labels
+only stop a release: they never hold it.
 """
 
 from hub.rollout.gates.evidence import settle_text
@@ -38,7 +39,9 @@ def judge_labels(facts: StageFacts) -> GateResult:
 
 def is_settled(facts: StageFacts) -> bool:
     """Tell whether labels need not decide in this stage any more."""
-    if facts.soaking or (facts.overdue and facts.plan.promote_untested):
+    if facts.soaking or not facts.plan.min_labels:
+        return True
+    if facts.overdue and facts.plan.promote_untested:
         return True
     return any(one.labels and one.stage >= facts.stage for one in facts.plan.approvals)
 
