@@ -231,6 +231,8 @@ def _failed(
 
 def _is_varied(figures: PairedFigures) -> bool:
     """Return whether the samples are of enough kinds to hold answers against it."""
+    if figures.statistic is Statistic.SET_OVERLAP:
+        return figures.n >= VARIED_SAMPLES
     if figures.entropy is None or not figures.expected_entropy:
         return True
     varies = figures.entropy >= VARIED_SHARE * figures.expected_entropy

@@ -143,6 +143,14 @@ def test_unrelated_answers_to_samples_of_several_kinds_fail(
     assert (verdict.result, verdict.code) == (Result.FAIL, judge.UNRELATED)
 
 
+def test_few_scenes_hold_no_finds_against_a_detector() -> None:
+    """In one scene two good detectors may each find something else."""
+    finds = {"statistic": Statistic.SET_OVERLAP, "association": 0.0, "entropy": None}
+    few = decide_paired(figures(**{**finds, "n": 191}), POLICY)
+    many = decide_paired(figures(**{**finds, "n": 192}), POLICY)
+    assert (few.result, many.result) == (Result.INCONCLUSIVE, Result.FAIL)
+
+
 def test_failures_and_slowness_count_on_samples_of_one_kind_too() -> None:
     """Whether a model answers, and how fast, does not depend on what it is shown."""
     few = {**WAVERING, "association": 0.7, "time_information": 0.0}

@@ -16,6 +16,7 @@ from tests.perf.evidence.latency import Slowness, measure_slowness
 from tests.perf.evidence.rollouts import any_of, false_stops
 from tests.perf.evidence.setups import AGES
 from tests.perf.evidence.tables import by_paired, decidable, found_by, full_rings
+from tests.perf.evidence.trial import RING
 from tests.perf.report import Metric, Part, measure_parts
 
 CACHE = Path(".cache").resolve() / "bench"
@@ -107,6 +108,11 @@ def _bad_metrics(
             at_least=99.0,
         ),
         Metric(name="garbage_inconclusive", value=undecided(garbage).percent, unit="%"),
+        Metric(
+            name="garbage_stopped_full_ring",
+            value=stopped([one for one in garbage if one.trial.n == RING]).percent,
+            unit="%",
+        ),
         Metric(
             name="nan_5_stopped",
             value=full_rings(met, "NaN on 5 %").percent,

@@ -108,12 +108,12 @@ def print_bad(judged: Sequence[Judged]) -> None:
     click.echo("\nbroken releases stopped")
     head = ("release", "paired", "of decidable", "inconclusive", "as it was")
     print_table((*head, "histograms", "found by"), rows)
-    click.echo("\nfailing releases stopped, by samples in the ring")
+    click.echo("\nbroken releases stopped, by samples in the ring")
     print_table(
         ("release", FULL, SMALL),
         [
             (kind, str(full_rings(met, kind)), str(small_rings(met, kind)))
-            for kind in FAILING
+            for kind in (*GARBAGE, *FAILING)
         ],
     )
 
