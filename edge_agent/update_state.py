@@ -116,8 +116,9 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(f"evidence     {self.evidence}: {self.answered} predictions")
         if self.paired is not None:
             found = self.paired
-            told = f"{found.result} ({found.source}): {found.reason}"
-            lines.append(f"paired test  {told}")
+            lines.append(
+                f"paired test  {found.result} ({found.source}): {found.reason}"
+            )
         return lines
 
     def _assignment(self) -> str:

@@ -56,7 +56,8 @@ def kept_windows(count: int = 256, seed: int = 6) -> Windows:
     rng = np.random.default_rng(seed)
     place, spread = rng.normal(size=(2, count, 1, AXES))
     made = place + spread * rng.normal(size=(count, 100, AXES))
-    return made.astype(np.float32)
+    windows: Windows = made.astype(np.float32)
+    return windows
 
 
 def first_weights() -> Windows:
@@ -74,7 +75,7 @@ def second_weights() -> Windows:
     return np.ascontiguousarray(second.T.astype(np.float32))
 
 
-def with_weights(old: Windows, new: Windows) -> bytes:
+def with_weights(old: Windows, new: NDArray[Any]) -> bytes:
     """Return ``tiny.tflite`` with one layer's weights in place of another's."""
     data = TINY.read_bytes()
     assert data.count(old.tobytes()) == 1, "the file has other weights"

@@ -66,6 +66,21 @@ WAYS = {
         active=1,
         quarantined=(BAD_GOLDEN,),
     ),
+    "paired test fails": Way(
+        release=GOOD,
+        trouble=Trouble(garbage=True),
+        shadow=False,
+        ends=[(GOOD, "failed")],
+        active=1,
+        quarantined=(GOOD,),
+    ),
+    "evidence comes late": Way(
+        release=GOOD,
+        trouble=Trouble(late=True),
+        shadow=False,
+        ends=[(GOOD, "committed"), (GOOD, "committed")],
+        active=GOOD,
+    ),
     "shadow fails": Way(
         release=GOOD,
         trouble=Trouble(disagrees=True),

@@ -64,7 +64,7 @@ def test_an_equal_twin_is_ok_with_its_numbers(tmp_path: Path) -> None:
     assert (outcome.verdict.result, summary.n) == (Result.OK, 256)
     assert (summary.candidate_failures, summary.incumbent_failures) == (0, 0)
     assert (summary.source, summary.statistic) == ("ring", "theil_u")
-    assert summary.release, summary.incumbent == (2, 1)
+    assert (summary.release, summary.incumbent) == (2, 1)
 
 
 @pytest.mark.parametrize("make", [constant, scrambled], ids=["constant", "random"])

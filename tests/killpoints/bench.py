@@ -23,7 +23,7 @@ from edge_agent.update.factory import try_factory
 from edge_agent.update.machine import MAX_ATTEMPTS, MAX_TRANSITIONS
 from edge_agent.wire.batch import decode_record
 from edge_agent.wire.codec import encode
-from edge_agent.wire.control import ProbationPolicy, ShadowPolicy
+from edge_agent.wire.control import PairedPolicy, ProbationPolicy, ShadowPolicy
 from edge_agent.wire.records import UpdateRecord
 from edge_agent.wire.topics import Lane
 from tests.fakes.releases import MadeRelease, assign, make_release, write_bundle
@@ -129,7 +129,10 @@ class Hub:
         self, made: MadeRelease, url: str, shadow: ShadowPolicy | UnsetType
     ) -> bytes:
         wanted = replace(
-            assign(made, DEVICE, made.number, url), probation=PROBATION, shadow=shadow
+            assign(made, DEVICE, made.number, url),
+            probation=PROBATION,
+            paired=PairedPolicy(),
+            shadow=shadow,
         )
         return encode(self.repository.assign(wanted))
 

@@ -18,6 +18,14 @@ import msgspec
 from edge_agent.base.clock import SystemClock
 from edge_agent.config import ProfileConfig
 from edge_agent.engine import Engine
+from edge_agent.evidence.judge import (
+    PairedFigures,
+    Pairing,
+    Source,
+    Statistic,
+    decide_paired,
+    summarize,
+)
 from edge_agent.heartbeat import figures_of
 from edge_agent.pipeline.collect import Collector, CollectState
 from edge_agent.pipeline.loading import LoadPorts, SlotLoader
@@ -31,7 +39,9 @@ from edge_agent.store.factory import FactoryModel
 from edge_agent.store.slots import SlotStore
 from edge_agent.update import selftest
 from edge_agent.update.download import Ways
+from edge_agent.update.grounds import OPEN
 from edge_agent.update.metadata import Trust
+from edge_agent.update.paired_trial import PairedOutcome, Releases
 from edge_agent.update.phases import Phases
 from edge_agent.update.runner import UpdateRunner
 from edge_agent.update.selftest import Verdict
@@ -40,7 +50,7 @@ from edge_agent.update.states import AT_REST, Phase
 from edge_agent.update.trials import Trials
 from edge_agent.update.worker_port import Loaded, WorkerFigures
 from edge_agent.wire.codec import decode
-from edge_agent.wire.control import TufBundle
+from edge_agent.wire.control import PairedPolicy, TufBundle
 from edge_agent.wire.envelope import Envelope
 from edge_agent.worker_api import Facts, WorkerApi
 from tests.fakes.releases import samples
@@ -53,11 +63,15 @@ ENOUGH = 25
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """What goes wrong with a candidate, or comes in between ("": nothing).
 
-    ``crash_in`` is a phase in which the worker dies again and again, ``newer_in`` one
-    in which release ``newer`` is assigned, ``stop_in`` one at whose beginning to stop.
+    ``garbage``: its answers have nothing to do with the active release's; ``late``:
+    that it is as good shows only by samples that come after the commit. ``crash_in``
+    is a phase in which the worker dies again and again, ``newer_in`` one in which
+    release ``newer`` is assigned, ``stop_in`` one at whose beginning to stop.
     """
 
     disagrees: bool = False
+    garbage: bool = False
+    late: bool = False
     errs: bool = False
     crash_in: str = ""
     newer_in: str = ""
@@ -191,7 +205,8 @@ class InnerWorker:
         assert isinstance(reply, p.StatsReply)
         now = figures_of(reply)
         if self._trouble.errs and now.release > 1:
-            now = replace(now, errors=now.predictions)
+            failed = now.predictions
+            now = replace(now, errors=failed, fallbacks=failed)
         before = figures_of(reply.before) if reply.before.predictions else None
         return WorkerFigures(now=now, before=before)
 
@@ -236,7 +251,7 @@ class Device:
             trust,
             self._worker,
             Ways(interrupted=lambda: False),
-            Trials(self_test=self._self_test),
+            Trials(self_test=self._self_test, paired=self._paired),
         )
         self.runner = UpdateRunner(
             DEVICE,
@@ -278,11 +293,40 @@ class Device:
             Phase(state.phase) in AT_REST
             and state.seq >= release
             and self.runner.is_idle
+            and state.evidence not in OPEN
         )
 
     def _assign(self, release: int) -> None:
         data = (self._home / f"{release}.envelope").read_bytes()
         self.runner.on_desired(decode(data, Envelope))
+
+    def _paired(
+        self,
+        releases: Releases,
+        policy: PairedPolicy,
+        *,
+        interrupted: Callable[[], bool],
+    ) -> PairedOutcome | None:
+        """Judge the figures of a ring that has few samples, or many."""
+        assert not interrupted()
+        self._points.mark(b"paired")
+        committed = self.runner.state.active == releases.candidate
+        few = self._order.trouble.late and not committed
+        figures = PairedFigures(
+            n=12 if few else 256,
+            statistic=Statistic.THEIL_U,
+            association=0.0 if self._order.trouble.garbage else 0.9,
+            entropy=1.0,
+        )
+        verdict = decide_paired(figures, policy)
+        pairing = Pairing(
+            candidate=releases.candidate,
+            incumbent=releases.incumbent,
+            source=Source.RING,
+        )
+        return PairedOutcome(
+            verdict=verdict, summary=summarize(figures, verdict, pairing)
+        )
 
     def _self_test(
         self, state_dir: Path, release: int, *, interrupted: Callable[[], bool]
