@@ -20,7 +20,7 @@ FAILED = "failed"
 _ENDED_BADLY = frozenset({"failed", "rolled_back", "rejected"})
 _FETCHING = frozenset({"FETCH_META", "DOWNLOAD", "VERIFY"})
 """Phases whose end says nothing about how a model runs."""
-_TIMED_OUT = "AGENT-UPDATE-063"
+_TIMED_OUT = 63
 _PREFIX = "AGENT-UPDATE-"
 _SOFT = frozenset({51, 53, 72, 75, 112, 113})
 """Latency and confidence: a busy or an odd moment of a device can cause them."""
@@ -125,7 +125,7 @@ def is_by_release(facts: DeviceFacts) -> bool:
 
     What timed out while it was fetched is not; for the rest see :func:`can_be_caused`.
     """
-    if facts.code == _TIMED_OUT:
+    if _number(facts.code) == _TIMED_OUT:
         return facts.failed_in not in _FETCHING
     return can_be_caused(facts.code)
 
