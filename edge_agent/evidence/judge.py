@@ -137,7 +137,7 @@ class PairedVerdict:
 def entropy_of_counts(counts: Sequence[int]) -> float:
     """Return the entropy in nats of classes that were counted; 0 of none."""
     n = sum(counts)
-    return -sum(c / n * math.log(c / n) for c in counts if c)
+    return 0.0 - sum(c / n * math.log(c / n) for c in counts if c)
 
 
 def expected_entropy(reference: ReferenceProfile) -> float:

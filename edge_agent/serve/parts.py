@@ -7,13 +7,28 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.serve.protocol import Infer, Part
+from edge_agent.errors import WorkerError
+from edge_agent.serve.protocol import BAD_REQUEST, Infer, Part, Request
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Given = NDArray[Any] | Mapping[str, NDArray[Any]]
+
+
+def check_data(request: Request, data: bytes) -> None:
+    """Check that a request carries exactly the data that it announces.
+
+    Raises:
+        WorkerError: It does not.
+    """
+    wanted = 0
+    if isinstance(request, Infer):
+        parts = sum(part.bytes for part in request.inputs)
+        wanted = parts if request.inputs else 4 * math.prod(request.shape)
+    if len(data) != wanted:
+        raise WorkerError(BAD_REQUEST, f"{len(data)} bytes of data, not {wanted}")
 
 
 def infer_message(sample_id: str, sample: "Given") -> tuple[Infer, bytes]:

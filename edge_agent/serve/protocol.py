@@ -389,17 +389,3 @@ def decode_frame(body: Body, decoder: msgspec.json.Decoder[_T]) -> tuple[_T, byt
         return decoder.decode(body[LENGTH.size : end]), bytes(body[end:])
     except UNREADABLE as error:
         raise WorkerError(BAD_REQUEST, f"not a valid message: {error}") from error
-
-
-def check_data(request: Request, data: bytes) -> None:
-    """Check that a request carries exactly the data that it announces.
-
-    Raises:
-        WorkerError: It does not.
-    """
-    wanted = 0
-    if isinstance(request, Infer):
-        parts = sum(part.bytes for part in request.inputs)
-        wanted = parts if request.inputs else 4 * math.prod(request.shape)
-    if len(data) != wanted:
-        raise WorkerError(BAD_REQUEST, f"{len(data)} bytes of data, not {wanted}")

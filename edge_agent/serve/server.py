@@ -16,13 +16,13 @@ from edge_agent.errors import SampleRejectedError, WorkerError
 from edge_agent.serve.connections import Connections, Listening, Spawn, Talk
 from edge_agent.serve.framing import Frames
 from edge_agent.serve.listen import listen_unix
+from edge_agent.serve.parts import check_data
 from edge_agent.serve.protocol import (
     TOO_MANY_CONNECTIONS,
     Body,
     Failure,
     Reply,
     Request,
-    check_data,
     decode_frame,
     encode_frame,
     request_decoder,

@@ -1,11 +1,14 @@
 """What the hub's database says, as the demo's acts and report need it. Read only."""
 
+import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Engine, case, func, select
 
+from hub.rollout.label_pairs import MIN_DEVICES, student_quantile
 from hub.storage.tables import (
     ALERTS,
     DEVICES,
@@ -82,6 +85,23 @@ def accuracy(counts: Labelled) -> float | None:
     """
     shares = [device_accuracy(recordings) for recordings in counts.values()]
     return sum(shares) / len(shares) if shares else None
+
+
+def least_loss(before: Labelled, after: Labelled) -> float | None:
+    """Return how much accuracy was lost at least: a one-sided 95 % bound over devices.
+
+    Student's bound of the mean of what each device lost: four devices of four people
+    differ by several points from one release to the next whatever it is worth.
+    ``None`` where too few devices have labels of both.
+    """
+    losses = [
+        device_accuracy(before[device]) - device_accuracy(after[device])
+        for device in sorted(before.keys() & after.keys())
+    ]
+    if len(losses) < MIN_DEVICES:
+        return None
+    error = statistics.stdev(losses) / math.sqrt(len(losses))
+    return statistics.fmean(losses) - student_quantile(len(losses) - 1) * error
 
 
 def fired_alerts(

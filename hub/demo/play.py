@@ -49,6 +49,7 @@ stages = [0.25, 0.5, 1.0]
 soak_s = 2.0
 shadow_ratio = 1.0
 shadow_min_samples = 10
+min_labels = 0
 """
 _TITLES = ("Set the stage", *(act.title for act in ACTS), "Count the records")
 
@@ -126,6 +127,7 @@ def _set_stage(
         processes=processes,
         screen=screen,
         wearers=cast(folder, split["wearers"], order=plan.order, seed=options.seed),
+        scenario=plan,
         exercises=len(set(labels.values())),
         seed=options.seed,
     )

@@ -41,6 +41,7 @@ class Report(Message, frozen=True, kw_only=True):
     ``bad_release_codes`` counts the canary's devices by what stopped the bad release
     there, ``bad_release_devices`` are those on which it was ever active;
     ``good_release_stopped``: a rollout of release 1 or 2 was held or rolled back.
+    ``right_loss_at_least`` is what release 2 lost on right arms, as a 95 % bound.
     """
 
     ok: bool
@@ -51,6 +52,7 @@ class Report(Message, frozen=True, kw_only=True):
     accuracy: dict[str, dict[str, float | None]]
     accuracy_first_half: dict[str, float | None]
     accuracy_by_device: dict[str, dict[str, dict[str, float]]]
+    right_loss_at_least: float | None
     labels: dict[str, dict[str, int]]
     alerts: dict[str, int]
     alert: str
@@ -107,6 +109,9 @@ def make_report(stage: Stage, run: Run) -> Report:
             for arm in read.ARMS
         },
         accuracy_by_device=_by_arm(counts, _shares),
+        right_loss_at_least=_rounded(
+            read.least_loss(*(by["right"] for by in counts.values()))
+        ),
         labels=_by_arm(counts, _count_labels),
         alerts={
             "right": len(read.fired_alerts(stage.engine, STAYS)),

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from hub.config import Home
 from hub.demo.fleet import Wearer
 from hub.demo.processes import Child, Processes
+from hub.demo.scenario import Scenario
 from hub.demo.waiting import wait_until
 from hub.errors import HubError
 
@@ -52,6 +53,7 @@ class Stage:
     processes: Processes
     screen: Screen
     wearers: tuple[Wearer, ...]
+    scenario: Scenario
     exercises: int
     seed: int
     figures: Figures = field(default_factory=Figures)

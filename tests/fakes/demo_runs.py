@@ -28,6 +28,7 @@ def make_report(*, ok: bool = True, seed: int = 1, left_after: float = 0.8) -> R
         },
         accuracy_first_half={},
         accuracy_by_device={},
+        right_loss_at_least=0.0,
         labels={},
         alerts={},
         alert="",

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import WorkerError
+from edge_agent.serve.parts import check_data
 from edge_agent.serve.protocol import (
     LENGTH,
     Feedback,
     Infer,
     Recent,
     Request,
-    check_data,
     decode_frame,
     encode_frame,
     read_length,

@@ -5,7 +5,7 @@ import pytest
 
 from edge_agent.errors import WorkerError
 from edge_agent.serve import protocol as p
-from edge_agent.serve.parts import infer_message, sample_of
+from edge_agent.serve.parts import check_data, infer_message, sample_of
 from edge_agent.wire.manifest import TensorContract
 
 
@@ -20,7 +20,7 @@ def test_named_inputs_keep_types_and_shapes() -> None:
     request, data = infer_message("s", sample)
     frame = p.encode_frame(request, data)
     decoded, body = p.decode_frame(frame[4:], p.request_decoder)
-    p.check_data(decoded, body)
+    check_data(decoded, body)
     assert isinstance(decoded, p.Infer)
     taken = sample_of(decoded, body)
     assert isinstance(taken, dict)
@@ -43,7 +43,7 @@ def test_data_of_another_length_is_refused() -> None:
     request, data = infer_message("s", {"a": np.ones(3), "b": np.ones(2, bool)})
     for wrong in (data[:-1], data + b"x", b""):
         with pytest.raises(WorkerError):
-            p.check_data(request, wrong)
+            check_data(request, wrong)
 
 
 def test_every_number_format_of_the_contract_has_a_width() -> None:

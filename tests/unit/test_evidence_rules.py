@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge_agent.evidence.judge import Result
+from hub.rollout.evalue import evalue
 from tests.perf.evidence.candidates import (
     Recipe,
     as_it_is,
@@ -18,7 +19,7 @@ from tests.perf.evidence.candidates import (
     random_class,
     swapped,
 )
-from tests.perf.evidence.rollouts import e_value, least_failures
+from tests.perf.evidence.rollouts import least_failures
 from tests.perf.evidence.rules import Doubles, Profile
 from tests.perf.evidence.streams import Places, Source, long_sessions
 from tests.perf.evidence.tally import wilson
@@ -131,6 +132,6 @@ def test_an_interval_of_nothing_found_is_not_empty() -> None:
 
 def test_the_e_value_needs_more_failures_of_more_devices() -> None:
     """One of a hundred is no evidence against one in a hundred; three of three are."""
-    assert e_value(1, 100) < 1.0
-    assert e_value(3, 3) > 100.0
+    assert evalue(1, 100) < 1.0
+    assert evalue(3, 3) > 100.0
     assert least_failures(8) < least_failures(200) < least_failures(1000)

@@ -2,8 +2,7 @@
 
 A rollout has one incumbent and one candidate, so its devices are drawn from those that
 were judged with this pair of releases. Two rules: one failure stops it, and the
-one-sided e-value (Ville, 1939: a mixture of likelihood ratios over failure shares of 5
-to 80 % against 1 %, which stops at 100).
+one-sided e-value of :mod:`hub.rollout.evalue`.
 """
 
 import math
@@ -11,23 +10,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hub.rollout.evalue import evalue, threshold
 from tests.perf.evidence.cases import Judged
 from tests.perf.evidence.tally import Share
 
 ROLLOUTS = 1000
 SIZES = (8, 50, 200, 1000)
-P0 = 0.01
-P1 = np.linspace(0.05, 0.80, 16)
-STOP_AT = 100.0
 SEED = 77
 
 Stops = Callable[[Judged], bool]
-
-
-def e_value(failed: int, n: int) -> float:
-    """Return the e-value of ``failed`` of ``n`` devices against one in a hundred."""
-    logs = failed * np.log(P1 / P0) + (n - failed) * np.log((1 - P1) / (1 - P0))
-    return float(np.exp(logs).mean())
 
 
 def false_stops(
@@ -50,7 +41,7 @@ def false_stops(
 
 def least_failures(size: int) -> int:
     """Return how many failures of ``size`` devices make the e-value stop."""
-    return next(k for k in range(size + 1) if e_value(k, size) >= STOP_AT)
+    return next(k for k in range(size + 1) if evalue(k, size) >= threshold())
 
 
 def any_of(size: int, percent: float) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from tests.perf import gate, ring_cost
 from tests.perf.evidence import tables
 from tests.perf.evidence.candidates import GARBAGE
 from tests.perf.evidence.cases import SEED, Judged, judge_all, stopped, undecided
@@ -61,6 +62,8 @@ PARTS: tuple[Part, ...] = (
     ("devices judged offline", measure_rules),
     ("regressions, embeddings, detectors", measure_kinds),
     ("latency", measure_latency),
+    ("the gate of a stage", gate.measure),
+    ("what the ring costs", ring_cost.measure),
 )
 
 
