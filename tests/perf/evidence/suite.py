@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tests.perf import gate, ring_cost
+from tests.perf import gate, paired_time, ring_cost
 from tests.perf.evidence import tables
 from tests.perf.evidence.candidates import GARBAGE
 from tests.perf.evidence.cases import SEED, Judged, judge_all, stopped, undecided
@@ -64,6 +64,7 @@ PARTS: tuple[Part, ...] = (
     ("latency", measure_latency),
     ("the gate of a stage", gate.measure),
     ("what the ring costs", ring_cost.measure),
+    ("how long a paired test takes", paired_time.measure),
 )
 
 
