@@ -165,7 +165,7 @@ def retrain(stage: Stage) -> str:
     stage.wait(
         lambda: _job_state(stage) in ("done", "failed"),
         "the trainer: a new student, and the gate",
-        timeout_s=180,
+        timeout_s=400,
     )
     job = next(j for j in read.jobs(stage.engine) if j["kind"] == "retrain")
     require(job["state"] == "done", f"the retrain job failed: {job['error']}")

@@ -16,7 +16,7 @@ from hub.demo.fleet import cast
 from hub.demo.options import Options
 from hub.demo.processes import Processes, interruptible
 from hub.demo.report import ActResult, Report, Run, make_report
-from hub.demo.scenario import SCENARIOS
+from hub.demo.scenario import RETRAIN_EPOCHS, SCENARIOS
 from hub.demo.screen import ActScreen
 from hub.demo.stage import Stage, run
 from hub.demo.waiting import wait_until
@@ -43,6 +43,7 @@ min_samples = {plan.min_samples}
 max_samples_per_device = {plan.max_samples_per_device}
 cooldown_s = 600.0
 seed = {seed}
+settings = {{ epochs = "{epochs}" }}
 
 [rollout]
 stages = [0.25, 0.5, 1.0]
@@ -115,6 +116,7 @@ def _set_stage(
             qos=0 if broker == IOTCORE else 1,
             plan=plan,
             seed=options.seed,
+            epochs=RETRAIN_EPOCHS,
         ),
         "utf-8",
     )

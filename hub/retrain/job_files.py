@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.wire import codec
+from edge_agent.wire.errors import WireError
 from edge_agent.wire.job import JOB_FILE, Job
 from edge_agent.wire.records import SampleRecord
 from hub.errors import HubError
@@ -22,6 +23,7 @@ from hub.storage.records import StoredSample
 DEVICES_FILE = "devices.json"
 SAMPLES_FILE = "samples.npz"
 BUNDLE_FOLDER = "bundle"
+REFUSED_FOLDER = "bundle-refused"
 
 
 def write_job(folder: Path, job: Job) -> Path:
@@ -30,6 +32,29 @@ def write_job(folder: Path, job: Job) -> Path:
     path = folder / JOB_FILE
     _write(path, codec.encode_pretty(job))
     return path
+
+
+def give_other_seed(folder: Path) -> int | None:
+    """Give a job whose bundle the gate refused another seed; return it.
+
+    The refused bundle is set aside. A job is given another seed once: ``None`` then.
+    The seed is written first: who dies in between judges the same bundle again.
+
+    Raises:
+        HubError: The folder cannot be read or written.
+    """
+    refused = folder / REFUSED_FOLDER
+    if refused.exists():
+        return None
+    try:
+        job = codec.decode((folder / JOB_FILE).read_bytes(), Job)
+        write_job(folder, msgspec.structs.replace(job, seed=job.seed + 1))
+        (folder / BUNDLE_FOLDER).rename(refused)
+    except (OSError, WireError) as error:
+        raise HubError(
+            "HUB-RETRAIN-004", f"{folder} cannot be prepared to train again: {error}"
+        ) from error
+    return job.seed + 1
 
 
 def write_devices(folder: Path, devices: Sequence[str]) -> None:

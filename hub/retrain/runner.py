@@ -17,16 +17,17 @@ from edge_agent.base.exit_codes import ExitCode, ShoalError
 from edge_agent.wire import codec
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.manifest import BUNDLE_FILE, Bundle
-from hub.retrain.job_files import BUNDLE_FOLDER
+from hub.retrain.job_files import BUNDLE_FOLDER, give_other_seed
 from hub.retrain.launch import Ended, Supervision, trainer_command
 from hub.storage import jobs
 from hub.storage.db import transaction
-from hub.storage.jobs import JobRow, JobState
+from hub.storage.jobs import JobKind, JobRow, JobState
 
 log = logging.getLogger(__name__)
 
 JOB_STARTED = "job.started"
 JOB_ENDED = "job.ended"
+JOB_OTHER_SEED = "job.other_seed"
 
 WAIT_S = 0.5
 _NEVER = Event()
@@ -146,7 +147,7 @@ class JobRunner:
         bundle = read_bundle(folder)
         refused = ended.exit_code == ExitCode.REFUSED
         if refused or (ended.exit_code is None and bundle and not bundle.gate.ok):
-            return self._failed(job, f"refused by the gate{_explain(bundle)}")
+            return self._refused(job, f"refused by the gate{_explain(bundle)}")
         if ended.exit_code not in (ExitCode.OK, None) or bundle is None:
             tail = running.supervision.log_tail()
             return self._failed(
@@ -162,6 +163,29 @@ class JobRunner:
             release=release,
             error="",
             finished_at=self._clock.wall(),
+        )
+
+    def _refused(self, job: JobRow, why: str) -> JobRow:
+        """Train a retrained model once more with another seed, or give it up.
+
+        Seeds alone move its accuracy on the gate's few people by about three points,
+        so one refusal is often the seed's. An operator's job tells the operator.
+        """
+        if job.kind is not JobKind.RETRAIN:
+            return self._failed(job, why)
+        try:
+            seed = give_other_seed(Path(job.folder))
+        except ShoalError as error:
+            return self._failed(job, f"{why}; {error}")
+        if seed is None:
+            return self._failed(job, f"{why}, with two seeds")
+        log.info(JOB_OTHER_SEED, extra={"job": job.id, "seed": seed, "reason": why})
+        return replace(
+            job,
+            state=JobState.QUEUED,
+            pid=None,
+            exit_code=None,
+            error=f"{why}; once more with seed {seed}",
         )
 
     def _failed(self, job: JobRow, reason: str) -> JobRow:

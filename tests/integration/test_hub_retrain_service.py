@@ -51,6 +51,17 @@ sys.exit(int(sys.argv[3]))
 """
 
 
+PASSES_WITH_OTHER_SEED = """
+import json, pathlib, sys
+job = json.loads(pathlib.Path(sys.argv[1]).read_text())
+again = job["seed"] != 11
+out = pathlib.Path(job["out"])
+out.mkdir()
+(out / "bundle.json").write_text(pathlib.Path(sys.argv[3 if again else 2]).read_text())
+sys.exit(0 if again else 7)
+"""
+
+
 def make_bundle(*, ok: bool, task: str = "watch") -> Bundle:
     """Return a bundle's manifest, accepted or refused by the gate."""
     check = GateCheck(name="accuracy", ok=ok, observed=0.31, limit=0.5)
@@ -350,6 +361,43 @@ def test_a_job_that_makes_no_release_says_why(
     assert job.state is JobState.FAILED
     assert expected in job.error
     assert rig.taken == []
+
+
+def test_a_retrained_model_that_the_gate_refuses_gets_one_other_seed(rig: Rig) -> None:
+    """Two refusals end the job; both seeds' bundles and reasons are kept."""
+    rig.use_trainer(ok=False, code=7)
+    rig.add_alert(devices=["d1"])
+    rig.service.tick()
+    rig.add_samples("d1", 4)
+    job = rig.tick_until_ended()
+
+    assert job.state is JobState.FAILED
+    assert "accuracy 0.31 (limit 0.5), with two seeds" in job.error
+    folder = Path(job.folder)
+    assert (folder / "bundle-refused" / "bundle.json").is_file()
+    assert (folder / "bundle" / "bundle.json").is_file()
+    order = codec.decode((folder / "job.json").read_bytes(), Job)
+    assert order.seed == RETRAIN.seed + 1
+    assert rig.taken == []
+
+
+def test_the_other_seed_may_make_the_release(rig: Rig) -> None:
+    """A job that passes the gate at its second seed is taken in and rolled out."""
+    made = rig.home.path / "made.json"
+    made.write_bytes(codec.encode_pretty(make_bundle(ok=False)))
+    good = rig.home.path / "good.json"
+    good.write_bytes(codec.encode_pretty(make_bundle(ok=True)))
+    rig.use_command(
+        "", sys.executable, "-c", PASSES_WITH_OTHER_SEED, str(made), str(good)
+    )
+    rig.add_alert(devices=["d1"])
+    rig.service.tick()
+    rig.add_samples("d1", 4)
+    job = rig.tick_until_ended()
+    rig.service.tick()
+
+    assert (job.state, job.release, job.error) == (JobState.DONE, 2, "")
+    assert rig.rolled_out == [2]
 
 
 def test_an_operators_job_runs_in_the_foreground_and_is_not_rolled_out(
