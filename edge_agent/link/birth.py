@@ -4,9 +4,17 @@ import platform
 
 from edge_agent.base.installed import agent_version, installed_runtime
 from edge_agent.config import AgentConfig
-from edge_agent.wire.control import Presence
+from edge_agent.wire.control import PAIRED_TEST, Presence
 
-CAPABILITIES = ["resume", "selftest", "shadow", "probation", "profile", "feedback"]
+CAPABILITIES = [
+    "resume",
+    "selftest",
+    "shadow",
+    "probation",
+    "profile",
+    "feedback",
+    PAIRED_TEST,
+]
 
 
 def describe_device(config: AgentConfig, boot: str, at: float) -> Presence:

@@ -37,6 +37,10 @@ LEFT_OUT = {
 """What a device that is too hot or held back leaves out, by level."""
 
 
+PAIRED_TEST = "paired-test"
+"""The capability of an agent that says on what evidence it commits a release."""
+
+
 class Presence(Message, frozen=True, kw_only=True):
     """Retained birth of a device process, or its last will (``online`` false).
 

@@ -51,7 +51,8 @@ class DeviceFacts:
     are of the newest record that has them. ``evidence`` is "" where the agent is older
     than paired tests. ``boxed``: it takes up nothing new for now, because too much
     failed there lately or a person there pinned it. ``retries`` counts how often it got
-    the release again after a soft failure.
+    the release again after a soft failure. ``tells_evidence``: its agent says on what
+    evidence it commits, so a commit whose record has not come is not an older agent's.
     """
 
     device: str
@@ -72,8 +73,16 @@ class DeviceFacts:
     failed_in: str = ""
     ended_at: float = 0.0
     retries: int = 0
+    tells_evidence: bool = False
     shadow: ShadowSummary | None = None
     paired: PairedSummary | None = None
+
+    @property
+    def lacks(self) -> str:
+        """Say why it is inconclusive."""
+        if self.outcome != "committed":
+            return "its report has not come yet"
+        return self.detail or "no evidence"
 
     @property
     def where(self) -> str:
@@ -94,9 +103,11 @@ def outcome_of(facts: DeviceFacts, candidate: int) -> Outcome:
         return Outcome.PENDING if is_to_be_retried(facts, candidate) else Outcome.FAIL
     settled = facts.phase == "IDLE" and facts.reported_seq >= facts.assigned_seq
     if facts.release == candidate and (facts.outcome == "committed" or settled):
-        known = facts.evidence in {"", CONCLUSIVE, UNTESTED}
+        told = facts.outcome == "committed" or not facts.tells_evidence
+        known = told and facts.evidence in {"", CONCLUSIVE, UNTESTED}
         return Outcome.OK if known else Outcome.INCONCLUSIVE
-    reached = facts.heard or facts.reported_seq >= facts.assigned_seq
+    # What failed softly and got a second try has been reached, whatever it says since.
+    reached = facts.heard or facts.retries or facts.reported_seq >= facts.assigned_seq
     if facts.boxed and not reached:
         return Outcome.UNREACHED
     if facts.online:

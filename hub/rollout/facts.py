@@ -11,6 +11,7 @@ from msgspec import UNSET
 from sqlalchemy import Connection, and_, or_, select
 
 from edge_agent.wire.batch import decode_record
+from edge_agent.wire.control import PAIRED_TEST
 from edge_agent.wire.records import PairedSummary, ShadowSummary, UpdateRecord
 from hub.rollout.device_facts import DeviceFacts
 from hub.rollout.label_pairs import DeviceLoss, LabelCell, measure_loss
@@ -119,9 +120,16 @@ def _device_facts(  # noqa: PLR0913, PLR0917 - rows of four tables
         failed_in=on_the_way[-1] if on_the_way else "",
         ended_at=ended_at,
         retries=given.retries if given else 0,
+        tells_evidence=tells_evidence(device),
         shadow=_newest([u.shadow for _, u in updates if u.shadow is not UNSET]),
         paired=_newest([u.paired for _, u in updates if u.paired is not UNSET]),
     )
+
+
+def tells_evidence(device: DeviceRow) -> bool:
+    """Tell whether a device's agent says on what evidence it commits a release."""
+    presence = device.presence
+    return presence is not None and PAIRED_TEST in presence.capabilities
 
 
 def hardware_of(device: DeviceRow) -> str:

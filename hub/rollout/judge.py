@@ -71,6 +71,6 @@ def judge(facts: StageFacts) -> Verdict:
             for outcome in Outcome
         },
         gates=results,
-        agreement=score_pairs(d.shadow for d in facts.staged if d.shadow),
+        agreement=score_pairs(d.shadow for d in facts.judged if d.shadow),
         labels=bound_loss(facts.losses, facts.plan.accuracy_drop_max),
     )

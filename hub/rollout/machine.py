@@ -138,8 +138,14 @@ def stage_facts(
     soaking: bool = False,
 ) -> StageFacts:
     """Return what the gates read of a rollout."""
-    paired = {one.device for one in facts.losses}
-    unpaired = [one for one in measure_cells(facts.cells) if one.device not in paired]
+    gone = {d.device for d in facts.devices if d.hardware in facts.plan.left_out}
+    cells = [cell for cell in facts.cells if cell.device not in gone]
+    pairs = [one for one in facts.losses if one.device not in gone]
+    # A few pairs must not hide what many labels of different samples say.
+    paired = [one for one in pairs if one.decides]
+    known = {one.device for one in paired}
+    unpaired = [one for one in measure_cells(cells) if one.device not in known]
+    losses = [*paired, *unpaired]
     return StageFacts(
         rollout=facts.rollout,
         stage=facts.stage,
@@ -147,19 +153,13 @@ def stage_facts(
         plan=facts.plan,
         devices=facts.devices,
         outcomes=_outcomes(facts),
-        losses=[*facts.losses, *unpaired],
-        labels=_comparable(facts),
-        labelled=bool(facts.losses) or any(cell.incumbent_n for cell in facts.cells),
+        losses=losses,
+        labels=sum(one.n for one in losses if one.decides or not one.paired),
+        labelled=bool(pairs) or any(cell.incumbent_n for cell in cells),
         overdue=overdue,
         soaking=soaking,
         deadline_at=deadline_at,
     )
-
-
-def _comparable(facts: RolloutFacts) -> int:
-    """Count the labels that compare both releases, pairs or not."""
-    cells = sum(one.n for one in measure_cells(facts.cells))
-    return max(cells, sum(one.n for one in facts.losses))
 
 
 def _chores(facts: RolloutFacts) -> Step | None:
@@ -219,13 +219,23 @@ def _step_back(facts: RolloutFacts) -> Step:
         for device in facts.devices
         if device.device in facts.given
         and device.online
+        and not device.boxed
         and facts.back_to(device.device)
         and device.release != facts.back_to(device.device)
     ]
     if away:
         return _stay(facts)
     offline = sum(1 for d in facts.devices if d.device in facts.given and not d.online)
-    text = f"{len(facts.given) - offline} devices are back, {offline} unreached"
+    boxed = sum(
+        1
+        for d in facts.devices
+        if d.device in facts.given
+        and d.online
+        and d.boxed
+        and d.release == facts.candidate != facts.back_to(d.device)
+    )
+    text = f"{len(facts.given) - offline - boxed} devices are back, {offline} unreached"
+    text += f", {boxed} pinned or in their penalty box" if boxed else ""
     if not facts.incumbent:
         text = "there is no incumbent to go back to; the assignments are withdrawn"
     return _move(facts, Event.BACK, text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from hub.rollout.device_facts import UNTESTED, DeviceFacts, Outcome, class_name
-from hub.rollout.gates.failures import is_silence_worse
+from hub.rollout.gates.failures import counted_silence
 from hub.rollout.gates.result import Decision, GateResult, StageFacts
 
 NAME = "evidence"
@@ -56,8 +56,8 @@ def missing(facts: StageFacts) -> Missing:
     classes = {name for one in approved for name in one.classes}
     waited = facts.with_outcome(Outcome.INCONCLUSIVE)
     settled = {d.hardware for d in facts.with_outcome(Outcome.OK)}
-    ended = facts.with_outcome(Outcome.INCONCLUSIVE, Outcome.FAIL)
-    present = {device.hardware for device in ended}
+    got_it = facts.with_outcome(Outcome.INCONCLUSIVE, Outcome.FAIL, Outcome.SILENT)
+    present = {device.hardware for device in got_it}
     return Missing(
         devices=[device for device in waited if device.device not in devices],
         classes=sorted(present - settled - classes),
@@ -78,8 +78,7 @@ def _waiting(facts: StageFacts) -> int:
     pending = len(facts.with_outcome(Outcome.PENDING))
     if not facts.overdue:
         return pending + len(facts.with_outcome(Outcome.SILENT))
-    worse = is_silence_worse(facts)
-    return pending + (len(facts.with_outcome(Outcome.SILENT)) if worse else 0)
+    return pending + len(counted_silence(facts))
 
 
 def _waiting_text(facts: StageFacts, waiting: int) -> str:
@@ -101,7 +100,7 @@ def _nothing_text(facts: StageFacts) -> str:
 
 def _missing_text(facts: StageFacts, lacks: Missing) -> str:
     until = utc_minute(facts.deadline_at)
-    staged = len(facts.staged) - len(facts.with_outcome(Outcome.LEFT_OUT))
+    staged = len(facts.judged)
     parts: list[str] = []
     if lacks.devices:
         count = f"{len(lacks.devices)} of {staged} devices"
@@ -120,12 +119,13 @@ def _missing_text(facts: StageFacts, lacks: Missing) -> str:
 
 
 def _names(devices: list[DeviceFacts]) -> str:
-    named = [
-        f"{d.where} since {utc_minute(d.ended_at)}: {d.detail or 'no evidence'}"
-        for d in devices[:_SHOWN]
-    ]
+    named = [f"{d.where}{_since(d)}: {d.lacks}" for d in devices[:_SHOWN]]
     more = [f"{len(devices) - _SHOWN} more"] if len(devices) > _SHOWN else []
     return ", ".join(named + more)
+
+
+def _since(device: DeviceFacts) -> str:
+    return f" since {utc_minute(device.ended_at)}" if device.ended_at else ""
 
 
 def _promoted_text(facts: StageFacts) -> str:

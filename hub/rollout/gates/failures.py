@@ -27,7 +27,8 @@ def judge_failures(facts: StageFacts) -> GateResult:
     silent = counted_silence(facts)
     by_release = [*filter(is_by_release, failed), *silent]
     ended = len(facts.with_outcome(*_ENDED)) + len(silent)
-    planned = _planned(facts)
+    # Classes that are left out were planned too: the rule for the rest stays.
+    planned = len(facts.devices)
     hard = facts.plan.max_failures
     if hard is not None and len(failed) + len(silent) > hard:
         text = f"{len(failed) + len(silent)} of {ended} devices failed, {hard} allowed"
@@ -83,11 +84,13 @@ def counted_silence(facts: StageFacts) -> list[DeviceFacts]:
     """Return the silent devices that count as failures.
 
     Past the deadline, silence is a failure beyond the control group's own, and nothing
-    at all within it; before the deadline it is waited for.
+    at all within it; before the deadline it is waited for. A device that failed softly
+    and fell silent at its second try has failed once in any case.
     """
-    if not facts.overdue or not is_silence_worse(facts):
+    if not facts.overdue:
         return []
-    return facts.with_outcome(Outcome.SILENT)
+    silent = facts.with_outcome(Outcome.SILENT)
+    return silent if is_silence_worse(facts) else [d for d in silent if d.retries]
 
 
 def is_silence_worse(facts: StageFacts) -> bool:
@@ -103,11 +106,6 @@ def is_silence_worse(facts: StageFacts) -> bool:
 def allows_none(planned: int) -> bool:
     """Tell whether a rollout of so many devices bears no failure at all."""
     return planned * FALSE_STOP <= ALPHA
-
-
-def _planned(facts: StageFacts) -> int:
-    left_out = facts.plan.left_out
-    return sum(1 for device in facts.devices if device.hardware not in left_out)
 
 
 def _passed(

@@ -45,6 +45,11 @@ class StageFacts:
         """The devices that got the release."""
         return [device for device in self.devices if device.assigned_seq > 0]
 
+    @property
+    def judged(self) -> list[DeviceFacts]:
+        """The devices that got the release and are of no class that is left out."""
+        return [d for d in self.staged if d.hardware not in self.plan.left_out]
+
     def with_outcome(self, *outcomes: Outcome) -> list[DeviceFacts]:
         """Return the assigned devices of which one of these became."""
         return [d for d in self.staged if self.outcomes[d.device] in outcomes]

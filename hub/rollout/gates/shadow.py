@@ -12,7 +12,7 @@ NAME = "shadow"
 
 def judge_shadow(facts: StageFacts) -> GateResult:
     """Decide by the mean disagreement over devices."""
-    agreement = score_pairs(d.shadow for d in facts.staged if d.shadow)
+    agreement = score_pairs(d.shadow for d in facts.judged if d.shadow)
     limit = facts.plan.shadow_disagreement_max
     decision, text = Decision.PROMOTE, ""
     if agreement.surely_exceeds(limit):
@@ -22,7 +22,7 @@ def judge_shadow(facts: StageFacts) -> GateResult:
     elif agreement.devices:
         text = agreement.text
     if decision is Decision.PROMOTE:
-        paired = describe_paired(d.paired for d in facts.staged if d.paired)
+        paired = describe_paired(d.paired for d in facts.judged if d.paired)
         text = "; ".join(filter(None, (text, paired)))
     return GateResult(
         name=NAME,
