@@ -60,7 +60,7 @@ def decide(devices: list[DeviceFacts], now: float = 1.0, **changes: object) -> S
 
 def later(place: int, **changes: object) -> DeviceFacts:
     """Return a device of the next stage: the control group."""
-    return device(place, assigned_seq=0, stage=1, outcome="", **changes)
+    return device(place, "x", assigned_seq=0, stage=1, outcome="", **changes)
 
 
 def test_a_twin_whose_record_has_not_come_is_no_evidence() -> None:
