@@ -6,7 +6,15 @@ from edge_agent.base.installed import agent_version, installed_runtime
 from edge_agent.config import AgentConfig
 from edge_agent.wire.control import Presence
 
-CAPABILITIES = ["resume", "selftest", "shadow", "probation", "profile", "feedback"]
+CAPABILITIES = [
+    "resume",
+    "selftest",
+    "shadow",
+    "probation",
+    "profile",
+    "feedback",
+    "paired-test",
+]
 
 
 def describe_device(config: AgentConfig, boot: str, at: float) -> Presence:
