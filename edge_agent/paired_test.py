@@ -11,7 +11,9 @@ afresh.
 
 Invariants: a release's failure on a sample is that release's and ends nothing; before
 each call the process writes whose turn it is and sets its own deadline, so that a model
-that hangs ends this process and the parent knows which it was. It runs in the
+that hangs ends this process and the parent knows which it was; as soon as it is back,
+the turn is nobody's, so that what the test itself does wrong is held against no
+release. It runs in the
 background class and within the budgets of both releases. Only
 :mod:`~edge_agent.update.paired_trial` starts it.
 """
@@ -28,12 +30,12 @@ import msgspec
 import numpy as np
 
 from edge_agent.engine import Engine
-from edge_agent.errors import AgentError
+from edge_agent.errors import AgentError, SampleRejectedError
 from edge_agent.evidence.answers import answer_of, is_detector
 from edge_agent.evidence.judge import expected_entropy
 from edge_agent.evidence.ring import KeptSample, Ring, contract_digest
 from edge_agent.evidence.statistics import Answer, Pair, measure
-from edge_agent.pipeline.validate import Validator
+from edge_agent.pipeline.validate import QUALITY, Validator
 from edge_agent.runtime.litert import runtime_name
 from edge_agent.runtime.port import Array
 from edge_agent.runtime.state import keeps_state
@@ -42,6 +44,7 @@ from edge_agent.update.paired_trial import (
     CALL_S,
     CANDIDATE,
     INCUMBENT,
+    NOBODY,
     PairedReport,
     cpu_limit_s,
 )
@@ -63,10 +66,11 @@ def give_turn(who: bytes, cpu_s: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, cpu_s * IDLE_FACTOR)
 
 
-def end_turns() -> None:
-    """Take all deadlines back."""
+def end_turn() -> None:
+    """Take the deadlines back, and write that what comes now is the test's own."""
     signal.setitimer(signal.ITIMER_PROF, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
+    os.write(STDOUT, NOBODY)
 
 
 class Side:
@@ -89,12 +93,18 @@ class Side:
             AgentError: It does not load.
         """
         give_turn(self._who, LOAD_S)
-        if self._engine is not None:
-            self._engine.close()
-        self._engine = Engine.of_bundle(self._model, self.bundle)
+        try:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = Engine.of_bundle(self._model, self.bundle)
+        finally:
+            end_turn()
 
-    def ask(self, arrays: dict[str, Array]) -> Answer | None:
-        """Return the answer to a sample; ``None``: it failed on it."""
+    def ask(self, arrays: dict[str, Array]) -> Answer | SampleRejectedError | None:
+        """Return the answer to a sample; ``None``: it failed on it.
+
+        An error is returned where it does not take the sample for its quality.
+        """
         engine = self._engine
         if engine is None:
             return None
@@ -102,8 +112,12 @@ class Side:
         give_turn(self._who, CALL_S)
         try:
             made = engine.predict(single)
+        except SampleRejectedError as error:
+            return error if error.reason in QUALITY else None
         except Exception:  # noqa: BLE001 - whatever it is, it is the release's
             return None
+        finally:
+            end_turn()
         told = (made.index, made.confidence)
         return answer_of(told, made.outputs, self._names, made.latency_us)
 
@@ -153,9 +167,14 @@ class Trial:
         return Pair(
             number=sample.number,
             stream=sample.stream,
-            incumbent=first,
-            candidate=second,
+            incumbent=_answered(first),
+            candidate=_answered(second),
+            refused=isinstance(first, Exception) or isinstance(second, Exception),
         )
+
+
+def _answered(asked: Answer | SampleRejectedError | None) -> Answer | None:
+    return asked if isinstance(asked, Answer) else None
 
 
 def in_stretches(samples: Sequence[KeptSample]) -> Iterator[list[int]]:
@@ -211,10 +230,15 @@ def fits(bundle: Bundle, arrays: dict[str, Array]) -> bool:
 
 
 def compare(folder: Path, numbers: tuple[int, int], fd: int, until: float) -> bytes:
-    """Compare incumbent and candidate; return the report as JSON."""
+    """Compare incumbent and candidate; return the report as JSON.
+
+    An exception of the test's own says nothing of the candidate.
+    """
     started = time.perf_counter()
-    report = _compare(folder, numbers, fd, until)
-    end_turns()
+    try:
+        report = _compare(folder, numbers, fd, until)
+    except Exception as error:  # noqa: BLE001 - MemoryError too
+        report = PairedReport(problem=f"the test failed: {error!r}"[:500])
     took = time.perf_counter() - started
     return msgspec.json.encode(msgspec.structs.replace(report, took_s=took))
 

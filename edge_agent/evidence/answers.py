@@ -14,6 +14,8 @@ from edge_agent.evidence.statistics import DETECTED, Answer
 from edge_agent.wire.manifest import TensorContract
 
 Outputs = Mapping[str, NDArray[Any]]
+MAX_VALUES = 32
+"""Numbers kept of an answer without classes, spread evenly over it."""
 BOX = 4
 """Numbers of a box."""
 
@@ -39,8 +41,10 @@ def answer_of(
         classes, scores = (outputs[names[place]].ravel() for place in places)
         found = frozenset(int(c) for c in classes[scores >= DETECTED])
         return Answer(found=found, latency_us=latency_us)
-    values = outputs[names[0]].astype(np.float64).ravel()
-    return Answer(values=values, latency_us=latency_us)
+    values = outputs[names[0]].ravel()
+    if values.size > MAX_VALUES:
+        values = values[np.linspace(0, values.size - 1, MAX_VALUES).astype(int)]
+    return Answer(values=values.astype(np.float64), latency_us=latency_us)
 
 
 def is_detector(outputs: Sequence[TensorContract]) -> bool:

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from edge_agent.evidence.judge import PairedFigures, Statistic, entropy_of_count
 BURST_SAMPLES = 10
 """Failures within so many consecutive samples of a stream count once: what makes a
 model fail (a spike, a glare) lasts longer than a sample."""
+BURST_ASKED = 3
+"""A burst that few of its samples were asked of counts again after so many of them."""
 EMBEDDING_ELEMENTS = 16
 """From so many numbers on, an answer is an embedding: its axes mean nothing alone."""
 MAX_DISTANCES = 64
@@ -55,13 +58,14 @@ class Pair:
     """One sample; ``None`` is a release that failed on it.
 
     ``number`` is the sample's place in its ``stream``: bursts of failures are found by
-    it.
+    it. ``refused``: the candidate does not take the sample, for its quality.
     """
 
     number: int
     incumbent: Answer | None
     candidate: Answer | None
     stream: int = 0
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -81,6 +85,8 @@ def measure(pairs: Sequence[Pair], *, expected_entropy: float = 0.0) -> PairedFi
             profile, in nats
             (:func:`~edge_agent.evidence.judge.entropy_of_counts`); 0 if not known.
     """
+    refused = sum(pair.refused and pair.incumbent is not None for pair in pairs)
+    pairs = [pair for pair in pairs if not pair.refused]
     both = _Both()
     for pair in pairs:
         if pair.incumbent is not None and pair.candidate is not None:
@@ -89,11 +95,14 @@ def measure(pairs: Sequence[Pair], *, expected_entropy: float = 0.0) -> PairedFi
     statistic, association, entropy = associate(both.incumbent, both.candidate)
     return PairedFigures(
         n=sum(bool(p.incumbent or p.candidate) for p in pairs),
+        refused=refused,
         candidate_failures=count_bursts(
-            (p.stream, p.number) for p in pairs if p.incumbent and not p.candidate
+            ((p.stream, p.number) for p in pairs if p.incumbent and not p.candidate),
+            ((p.stream, p.number) for p in pairs),
         ),
         incumbent_failures=count_bursts(
-            (p.stream, p.number) for p in pairs if p.candidate and not p.incumbent
+            ((p.stream, p.number) for p in pairs if p.candidate and not p.incumbent),
+            ((p.stream, p.number) for p in pairs),
         ),
         statistic=statistic,
         association=association,
@@ -107,19 +116,37 @@ def measure(pairs: Sequence[Pair], *, expected_entropy: float = 0.0) -> PairedFi
     )
 
 
-def count_bursts(failures: Iterable[tuple[int, int]]) -> int:
-    """Count failures by (stream, number), a burst once for each ten samples it spans.
+def count_bursts(
+    failures: Iterable[tuple[int, int]], asked: Iterable[tuple[int, int]] = ()
+) -> int:
+    """Count failures by (stream, number), a burst once.
 
     Two failures are of one burst where at most :data:`BURST_SAMPLES` samples of their
-    stream lie between them; a release that fails on every sample is many bursts.
+    stream lie between them, or they are neighbours among the samples that were
+    ``asked`` and no further apart than twice their usual gap. A burst counts again
+    after :data:`BURST_SAMPLES` samples, or as many as three usual gaps: a release that
+    fails on every sample is many bursts.
     """
+    failed = sorted(failures)
+    places = {one: place for place, one in enumerate(sorted({*asked, *failed}))}
+    usual = _usual_gap(list(places))
+    span = max(BURST_SAMPLES, BURST_ASKED * usual)
     count, first, last = 0, (0, 0), (-1, 0)
-    for stream, number in sorted(failures):
-        near = stream == last[0] and number - last[1] <= BURST_SAMPLES
-        if not near or number - first[1] >= BURST_SAMPLES:
-            count, first = count + 1, (stream, number)
-        last = (stream, number)
+    for one in failed:
+        gap = one[1] - last[1]
+        near = gap <= BURST_SAMPLES or (
+            gap <= 2 * usual and places[one] == places.get(last, -1) + 1
+        )
+        if one[0] != last[0] or not near or one[1] - first[1] >= span:
+            count, first = count + 1, one
+        last = one
     return count
+
+
+def _usual_gap(asked: Sequence[tuple[int, int]]) -> int:
+    """Return the median distance of consecutive samples that were asked."""
+    gaps = sorted(b[1] - a[1] for a, b in pairwise(asked) if a[0] == b[0])
+    return min(gaps[len(gaps) // 2], BURST_SAMPLES) if gaps else 1
 
 
 def associate(
@@ -225,7 +252,8 @@ def set_overlap(
         return None
     observed = float(np.mean([_jaccard(a, b) for a, b in zip(one, other, strict=True)]))
     chance = _chance_overlap(one, other)
-    return (observed - chance) / (1.0 - chance) if chance < 1.0 else 0.0
+    # Below chance it is unbounded: finds that are never those of their own sample.
+    return max((observed - chance) / (1.0 - chance), -1.0) if chance < 1.0 else 0.0
 
 
 def _jaccard(one: frozenset[int], other: frozenset[int]) -> float:
@@ -274,8 +302,12 @@ def _ranks(series: Floats) -> Floats:
 
 
 def _distances(rows: Floats) -> Floats:
-    difference = rows[:, np.newaxis] - rows[np.newaxis]
-    distances = np.sqrt((difference**2).sum(axis=2))
+    # |a|² + |b|² - 2ab: no array of (n, n, elements). The mean is taken off first, as
+    # large numbers with small differences would cancel.
+    rows = rows - rows.mean(axis=0)
+    squares = (rows**2).sum(axis=1)
+    squared = squares[:, np.newaxis] + squares[np.newaxis] - 2.0 * (rows @ rows.T)
+    distances = np.sqrt(np.clip(squared, 0.0, None))
     upper: Floats = distances[np.triu_indices(len(rows), 1)]
     return upper
 

@@ -7,22 +7,21 @@ are as 2.3 to 1 when they take turns, live pairs said 1.0 to 4.2, by rate and lo
 Latency is compared by the paired test, which takes turns.
 """
 
-from collections import deque
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from edge_agent.evidence.answers import answer_of
 from edge_agent.evidence.judge import PairedFigures
 from edge_agent.evidence.statistics import Answer, Pair, measure
 from edge_agent.pipeline.prediction import Prediction
 
-MAX_PAIRS = 512
-"""The latest that figures are made of."""
+LOOKS = (64, 128, 256, 512)
+"""Pairs are judged when there are so many, and not in between: whoever looks all along
+stops most good releases sooner or later. Fewer than the first tell how many there are.
+"""
+MAX_PAIRS = 2 * LOOKS[-1]
+"""So many are kept at most, those that say nothing among them."""
 MAX_STREAMS = 64
 """Beyond so many, the one that was heard first begins anew."""
-MAX_VALUES = 32
-"""Numbers kept of an answer without classes, spread evenly over it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,28 +53,45 @@ class StreamPlaces:
 
 
 class PairLog:
-    """The latest pairs."""
+    """The pairs until the last look."""
 
     def __init__(self) -> None:
         """Begin without pairs."""
-        self._pairs: deque[Pair] = deque(maxlen=MAX_PAIRS)
+        self._pairs: list[Pair] = []
+        self._n = 0
+        self._looked = 0
 
     def add(
-        self, place: Place, incumbent: Prediction | None, candidate: Prediction | None
+        self,
+        place: Place,
+        incumbent: Prediction | None,
+        candidate: Prediction | None,
+        *,
+        refused: bool = False,
     ) -> None:
-        """Keep what both answered (``None``: a release failed at the sample)."""
+        """Keep what both answered (``None``: a release failed at the sample).
+
+        ``refused``: the one without an answer does not take the sample, for its
+        quality.
+        """
+        if len(self._pairs) == MAX_PAIRS or self._n == LOOKS[-1]:
+            return
         self._pairs.append(
             Pair(
                 stream=place.stream,
                 number=place.number,
                 incumbent=_compact(incumbent),
                 candidate=_compact(candidate),
+                refused=refused,
             )
         )
+        self._n += not refused and (incumbent or candidate) is not None
+        if self._n in LOOKS or self._n < LOOKS[0]:
+            self._looked = len(self._pairs)
 
-    def copy(self) -> list[Pair]:
-        """Return the pairs, oldest first."""
-        return list(self._pairs)
+    def at_look(self) -> list[Pair]:
+        """Return the pairs that there were at the last look, oldest first."""
+        return self._pairs[: self._looked]
 
 
 def figures_of(pairs: list[Pair], entropy: float = 0.0) -> PairedFigures:
@@ -92,9 +108,4 @@ def _compact(made: Prediction | None) -> Answer | None:
     if made is None:
         return None
     told = (made.index, made.confidence)
-    answer = answer_of(told, made.outputs, [*made.outputs], 0.0)
-    values = answer.values
-    if values is None or values.size <= MAX_VALUES:
-        return answer
-    places = np.linspace(0, values.size - 1, MAX_VALUES).astype(int)
-    return replace(answer, values=values[places])
+    return answer_of(told, made.outputs, [*made.outputs], 0.0)

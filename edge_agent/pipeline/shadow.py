@@ -22,12 +22,13 @@ from enum import StrEnum
 import msgspec
 
 from edge_agent.base.clock import Clock
-from edge_agent.errors import AgentError, WorkerError
+from edge_agent.errors import AgentError, SampleRejectedError, WorkerError
 from edge_agent.evidence.judge import PairedFigures
 from edge_agent.pipeline.answer import disagree
 from edge_agent.pipeline.pairs import PairLog, Place, StreamPlaces, figures_of
 from edge_agent.pipeline.prediction import Given, Prediction, Predictor
 from edge_agent.pipeline.recent import OtherAnswer
+from edge_agent.pipeline.validate import QUALITY
 from edge_agent.sketch.latency import bin_of, quantile_us
 from edge_agent.wire.records import ShadowSummary
 
@@ -201,7 +202,7 @@ class Shadow:
         answers to single ones say nothing.
         """
         with self._lock:
-            pairs = None if self._pairs is None else self._pairs.copy()
+            pairs = None if self._pairs is None else self._pairs.at_look()
         return None if pairs is None else figures_of(pairs, self.plan.entropy)
 
     def _load(self) -> Opened | None:
@@ -236,17 +237,20 @@ class Shadow:
             asked, place = job
             with self._lock:
                 self._since = self._ports.clock.mono()
+            refused = False
             try:
                 tried = _ask(opened.predictor, asked.sample)
             except WorkerError:
                 # Nobody's fault: the release has live requests to answer, or none left.
                 self._drop(is_tried=True)
                 continue
+            except SampleRejectedError:
+                tried, refused = None, True
             early = self._attach(opened, asked, tried)
             with self._lock:
                 self._since = None
                 self._early += early
-                self._note(asked, place, tried)
+                self._note(asked, place, tried, refused=refused)
 
     def _attach(self, opened: Opened, asked: Asked, tried: Prediction | None) -> bool:
         if tried is None or not tried.label or asked.attach is None:
@@ -271,7 +275,9 @@ class Shadow:
             if is_tried:
                 self._since = None
 
-    def _note(self, asked: Asked, place: Place, tried: Prediction | None) -> None:
+    def _note(
+        self, asked: Asked, place: Place, tried: Prediction | None, *, refused: bool
+    ) -> None:
         """Count a pair; the lock is held."""
         answer = asked.answer
         if self._left is not None:
@@ -281,8 +287,8 @@ class Shadow:
         if self._pairs is not None:
             pair = (answer, tried)
             incumbent, candidate = pair if self._left is None else reversed(pair)
-            self._pairs.add(place, incumbent, candidate)
-        if answer is not None:
+            self._pairs.add(place, incumbent, candidate, refused=refused)
+        if answer is not None and not refused:
             self._compare(answer, tried)
 
     def _compare(self, answer: Prediction, tried: Prediction | None) -> None:
@@ -315,10 +321,15 @@ def _ask(predictor: Predictor, sample: Given) -> Prediction | None:
 
     Raises:
         WorkerError: It was not asked, or not waited for.
+        SampleRejectedError: Its quality limits leave the sample out.
     """
     try:
         return predictor.predict(sample)
     except WorkerError:
         raise
+    except SampleRejectedError as error:
+        if error.reason in QUALITY:
+            raise
+        return None
     except Exception:  # noqa: BLE001 - whatever it is, it is the release's
         return None

@@ -17,6 +17,8 @@ from edge_agent.wire.manifest import InputContract
 SHAPE, DTYPE, NOT_FINITE, RANGE = "shape", "dtype", "not_finite", "range"
 STUCK = "stuck"
 """Reason of a window in which an axis says one value for too long."""
+QUALITY = frozenset({NOT_FINITE, RANGE, STUCK})
+"""Reasons that say something of the sensor, and not of how the sample was made."""
 INPUTS = "inputs"
 """Reason of a sample that has not one array for each input."""
 _NUMBERS = "fiub"

@@ -6,9 +6,11 @@ reads the row to know what to load; only the update runner writes it. A copy bes
 database survives when the database has to be set aside.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -28,7 +30,10 @@ from edge_agent.wire.records import AnyRecord, PairedSummary
 from edge_agent.wire.types import prepare
 
 BACKUP_FILE = "slots.json"
+UNREADABLE = "slots.unreadable"
 _ROW = 1
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +94,36 @@ class Slots:
 
 prepare(Slots)
 
+_DISPENSABLE: Mapping[str, Any] = {
+    "baseline": Figures | None,
+    "paired": PairedSummary | None,
+    "evidence": str,
+    "answered": int,
+}
+"""Fields that only tell what a release was judged by, with their types."""
+
+
+def decode_slots(body: bytes | str) -> Slots:
+    """Return a slot row; a judgement in it that cannot be read costs only itself.
+
+    Without the row the agent does not start, so what runs must not depend on a figure
+    that another version wrote.
+
+    Raises:
+        msgspec.MsgspecError: What runs cannot be read.
+    """
+    try:
+        return msgspec.json.decode(body, type=Slots)
+    except msgspec.MsgspecError:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    for name in _DISPENSABLE.keys() & fields.keys():
+        try:
+            msgspec.json.decode(fields[name], type=_DISPENSABLE[name])
+        except msgspec.MsgspecError as error:
+            log.warning(UNREADABLE, extra={"field": name, "why": str(error)})
+            del fields[name]
+    return msgspec.json.decode(msgspec.json.encode(fields), type=Slots)
+
 
 class SlotStore:
     """Reads and writes the slot row; one instance a thread."""
@@ -122,7 +157,7 @@ class SlotStore:
         if row is None:
             return Slots()
         try:
-            return msgspec.json.decode(row[0], type=Slots)
+            return decode_slots(row[0])
         except msgspec.MsgspecError as error:
             raise StoreError("AGENT-STORE-008", f"bad slot row: {error}") from error
 
@@ -161,7 +196,7 @@ class SlotStore:
         """
         try:
             body = self._path.with_name(BACKUP_FILE).read_bytes()
-            slots = msgspec.json.decode(body, type=Slots)
+            slots = decode_slots(body)
         except (OSError, msgspec.MsgspecError):
             return Slots()
         self.write(slots)

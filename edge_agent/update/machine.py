@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from msgspec import UNSET
 
+from edge_agent.evidence.judge import Result, Source
 from edge_agent.store.slots import Figures, Slots
 from edge_agent.update.penalty import add_failure, penalty_until
 from edge_agent.update.states import AT_REST, TRANSITIONS, Event, Phase
@@ -23,6 +24,9 @@ from edge_agent.wire.control import Assignment
 from edge_agent.wire.records import PairedSummary, ShadowSummary
 
 MAX_ATTEMPTS = 2
+MAX_TESTS = 4
+"""So often a paired test is begun; where the agent is restarted each time, nothing is
+known of the candidate, which is no fault of it."""
 MAX_TRANSITIONS = 28
 MAX_REMEMBERED = 64
 
@@ -33,7 +37,7 @@ TIMED_OUT = "AGENT-UPDATE-063"
 CRASHED_IN_SHADOW = "AGENT-UPDATE-064"
 
 _LOADS = frozenset({Phase.SHADOW, Phase.ACTIVATE, Phase.PROBATION})
-"""Phases in which the worker runs the candidate."""
+"""Phases in which the worker runs the candidate (SHADOW: where that is asked for)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ def step(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]]:
     """
     if happened.event is Event.ASSIGN:
         return _assign(state, happened)
-    happened = _limited(state, happened)
+    happened = _without_test(state, _limited(state, happened))
     event = Event.TRY if _is_to_try(state, happened) else happened.event
     phase = TRANSITIONS.get((Phase(state.phase), event))
     if phase is None or _is_blamed_wrongly(state, happened):
@@ -172,7 +176,7 @@ def _limited(state: Slots, happened: Happened) -> Happened:
     """Turn an event into a failure where a limit is reached."""
     phase = Phase(state.phase)
     looping = state.transitions >= MAX_TRANSITIONS and phase not in AT_REST
-    if happened.event is Event.RESTART and phase in _LOADS:
+    if happened.event is Event.RESTART and _is_loaded(state):
         looping = looping or state.attempts >= MAX_ATTEMPTS
     if not looping or happened.event not in {Event.RESTART, Event.OK}:
         return happened
@@ -180,6 +184,36 @@ def _limited(state: Slots, happened: Happened) -> Happened:
         return happened
     text = f"gave up after {state.transitions} steps and {state.attempts} loads"
     return Happened(event=Event.FAIL, at=happened.at, code=LOOPED, detail=text)
+
+
+def _is_loaded(state: Slots) -> bool:
+    """Tell whether the worker runs the candidate in the present phase."""
+    return Phase(state.phase) in _LOADS and not _is_tested_only(state)
+
+
+def _is_tested_only(state: Slots) -> bool:
+    """Tell whether the candidate answers kept samples alone, in a process of its own."""
+    assignment = state.assignment
+    return (
+        state.phase == Phase.SHADOW
+        and assignment is not None
+        and assignment.shadow is UNSET
+    )
+
+
+def _without_test(state: Slots, happened: Happened) -> Happened:
+    """Go on without a paired test that restarts have kept from its end each time."""
+    is_last = _is_tested_only(state) and state.attempts >= MAX_TESTS
+    if happened.event is not Event.RESTART or not is_last:
+        return happened
+    summary = PairedSummary(
+        release=state.candidate,
+        incumbent=state.active,
+        result=Result.INCONCLUSIVE,
+        source=Source.RING,
+        reason=f"the agent was restarted during each of {state.attempts} tests",
+    )
+    return Happened(event=Event.OK, at=happened.at, paired=summary)
 
 
 def _enter(

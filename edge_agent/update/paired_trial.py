@@ -35,6 +35,8 @@ from edge_agent.wire.records import PairedSummary
 MODULE = "edge_agent.paired_test"
 CANDIDATE, INCUMBENT = b"c", b"i"
 """What the test writes before it gives the turn to a release."""
+NOBODY = b"-"
+"""What it writes when a turn is over."""
 CALL_S = 5.0
 """Processor time of one inference: longer never ends."""
 START_S = 15.0
@@ -144,9 +146,11 @@ def read_report(ended: Ended) -> PairedReport | PairedVerdict:
     is_candidate = turns[-1:] == CANDIDATE
     who = "the candidate" if is_candidate else "the incumbent"
     how = describe_end(ended.returncode, ended.err)
-    if not turns or -ended.returncode in OUTSIDE:
+    # An exit is none that a model brings about either: it ends by a signal.
+    own = turns[-1:] not in {CANDIDATE, INCUMBENT} or ended.returncode >= 0
+    if own or -ended.returncode in OUTSIDE:
         return _unknown(f"the test {how}")
-    asked = f"after {len(turns) - 1} calls"
+    asked = f"after {len(turns.replace(NOBODY, b'')) - 1} calls"
     if -ended.returncode in TIMERS:
         code, text = judge.HUNG, f"{who} did not come back from a sample, {asked}"
     else:

@@ -14,6 +14,7 @@ from edge_agent.evidence.judge import (
     PairedFigures,
     PairedVerdict,
     Result,
+    Source,
     decide_paired,
 )
 from edge_agent.update.probation import ERRORS_ALLOWED, Judgement, Verdict
@@ -68,7 +69,10 @@ def judge_live(state: ShadowState, rules: ShadowRules) -> PairedVerdict | None:
     if state.figures is None:
         return None
     return decide_paired(
-        state.figures, rules.paired, published_drop=rules.published_drop
+        state.figures,
+        rules.paired,
+        published_drop=rules.published_drop,
+        source=Source.LIVE,
     )
 
 

@@ -9,6 +9,7 @@ from edge_agent.store.slots import Slots
 from edge_agent.update.machine import (
     CRASHED_IN_SHADOW,
     LOOPED,
+    MAX_TESTS,
     Effect,
     Happened,
     Report,
@@ -250,3 +251,20 @@ def test_rollback_to_the_factory_model() -> None:
     assert (state.phase, state.active, state.quarantined) == ("IDLE", 0, (2,))
     assert isinstance(effects[-1], Report)
     assert effects[-1].outcome == "rolled_back"
+
+
+def test_restarts_during_a_paired_test_are_not_held_against_the_release() -> None:
+    """After a few tests that were cut short it is activated, without evidence."""
+    testing, _ = follow(RUNNING, assign(2, 2, shadow=False, paired=True), *[OK] * 4)
+    assert testing.phase == Phase.SHADOW
+    for _ in range(MAX_TESTS - 1):
+        testing, _ = step(testing, Happened(event=Event.RESTART))
+        assert testing.phase == Phase.SHADOW
+
+    activated, effects = step(testing, Happened(event=Event.RESTART))
+
+    assert (activated.phase, activated.active, activated.previous) == ("ACTIVATE", 2, 1)
+    assert (activated.quarantined, activated.failed_at) == ((), ())
+    assert activated.paired is not None
+    assert activated.paired.result == "inconclusive"
+    assert any(isinstance(e, Report) and e.paired is not None for e in effects)

@@ -26,6 +26,10 @@ POLICY = PairedPolicy()
         (-signal.SIGXCPU, b"ic", Result.INCONCLUSIVE, ""),
         (1, b"", Result.INCONCLUSIVE, ""),
         (0, b"ic", Result.INCONCLUSIVE, ""),
+        (1, b"i-c", Result.INCONCLUSIVE, ""),
+        (-signal.SIGSEGV, b"i-c-", Result.INCONCLUSIVE, ""),
+        (-signal.SIGPROF, b"i-c-", Result.INCONCLUSIVE, ""),
+        (-signal.SIGSEGV, b"i-c", Result.FAIL, judge.CRASHED),
     ],
 )
 def test_only_the_one_whose_turn_it_was_is_blamed(

@@ -46,7 +46,7 @@ def test_a_good_candidate_is_ok_with_its_numbers() -> None:
         ({"confidence_drop": 0.16}, judge.LESS_CONFIDENT),
         ({"latency_ratio": 2.01}, judge.SLOWER),
         ({"n": 64, "candidate_failures": 2}, judge.FAILURES),
-        ({"n": 8, "candidate_failures": 2}, judge.FAILURES),
+        ({"n": 8, "candidate_failures": 6}, judge.FAILURES),
         (
             {"statistic": Statistic.RANK_CORRELATION, "association": 0.2},
             judge.UNRELATED,
@@ -157,3 +157,25 @@ def test_failures_and_slowness_count_on_samples_of_one_kind_too() -> None:
     failing = decide_paired(figures(**few, candidate_failures=6), POLICY)
     slow = decide_paired(figures(**{**few, "latency_ratio": 3.0}), POLICY)
     assert (failing.code, slow.code) == (judge.FAILURES, judge.SLOWER)
+
+
+def test_samples_that_the_candidate_refuses_are_said() -> None:
+    """A few change nothing but the reason; more than half leave too little to judge."""
+    few = decide_paired(figures(n=244, refused=12), POLICY)
+    assert few.result is Result.OK
+    assert "refuses 12 of 256 samples that the incumbent takes" in few.reason
+    most = decide_paired(figures(n=100, refused=156), POLICY)
+    assert most.result is Result.INCONCLUSIVE
+    assert "refuses 156 of 256 samples that the incumbent takes" in most.reason
+
+
+def test_live_failures_are_held_to_their_share_from_256_pairs_on() -> None:
+    """Live pairs are looked at several times, so the first looks allow the whole."""
+    live = judge.Source.LIVE
+    few = figures(n=64, candidate_failures=5)
+    assert decide_paired(few, POLICY, source=live).result is Result.OK
+    assert decide_paired(few, POLICY).result is Result.FAIL
+    more = figures(n=64, candidate_failures=6)
+    assert decide_paired(more, POLICY, source=live).result is Result.FAIL
+    late = figures(n=512, candidate_failures=10)
+    assert decide_paired(late, POLICY, source=live).result is Result.OK

@@ -165,3 +165,27 @@ def test_ties_share_their_rank() -> None:
     """Spearman's correlation of series with ties is that of their mean ranks."""
     one, other = np.array([1.0, 1, 2, 3]), np.array([1.0, 1, 2, 3])
     assert rank_correlation(one, other) == pytest.approx(1.0)
+
+
+def test_a_burst_that_is_sampled_seldom_counts_once_or_twice() -> None:
+    """At a sampling ratio of a tenth, 20 to 30 bad samples are no handful of bursts."""
+    asked = [(0, number) for number in range(0, 2560, 10)]
+    for length in (20, 25, 30):
+        for start in range(500, 510):
+            bad = [(0, n) for _, n in asked if start <= n < start + length]
+            assert 1 <= count_bursts(bad, asked) <= 2
+    assert count_bursts(asked, asked) > 50
+
+
+def test_samples_that_only_one_release_takes_are_left_out() -> None:
+    """They are counted apart: tighter quality limits are no failures."""
+    answer = Answer(index=1)
+    pairs = [
+        Pair(number=n, incumbent=answer, candidate=None, refused=True)
+        for n in range(12)
+    ]
+    pairs += [
+        Pair(number=100 + n, incumbent=answer, candidate=answer) for n in range(64)
+    ]
+    found = measure(pairs)
+    assert (found.n, found.refused, found.candidate_failures) == (64, 12, 0)

@@ -9,11 +9,11 @@ import pytest
 from msgspec import UNSET
 
 from edge_agent.errors import ModelError
+from edge_agent.evidence.answers import MAX_VALUES
 from edge_agent.evidence.judge import Statistic
 from edge_agent.pipeline.pairs import (
-    MAX_PAIRS,
+    LOOKS,
     MAX_STREAMS,
-    MAX_VALUES,
     PairLog,
     Place,
     StreamPlaces,
@@ -54,13 +54,13 @@ def _numbers(count: int) -> Prediction:
 
 
 def test_pairs_are_bounded_in_number_and_size() -> None:
-    """The oldest pairs go first, and of a large answer a few numbers are kept."""
+    """They end with the last look, and of a large answer a few numbers are kept."""
     log = PairLog()
-    for number in range(MAX_PAIRS + 10):
+    for number in range(LOOKS[-1] + 10):
         log.add(Place(stream=1, number=number), _numbers(100_000), _numbers(3))
 
-    kept = log.copy()
-    assert [pair.number for pair in kept] == list(range(10, MAX_PAIRS + 10))
+    kept = log.at_look()
+    assert [pair.number for pair in kept] == list(range(LOOKS[-1]))
     one, other = kept[0].incumbent, kept[0].candidate
     assert one is not None
     assert other is not None
@@ -70,6 +70,16 @@ def test_pairs_are_bounded_in_number_and_size() -> None:
     assert one.values[[0, -1]].tolist() == [0.0, 99_999.0]
     assert other.values.tolist() == [0.0, 1.0, 2.0]
     assert figures_of(kept).latency_ratio is None
+
+
+def test_pairs_are_judged_at_fixed_looks_only() -> None:
+    """Between two looks nothing changes; samples that were refused bring none on."""
+    log, seen = PairLog(), set()
+    for number in range(LOOKS[-1]):
+        log.add(Place(stream=1, number=2 * number), _numbers(3), _numbers(3))
+        log.add(Place(stream=1, number=2 * number + 1), _numbers(3), None, refused=True)
+        seen.add(figures_of(log.at_look()).n)
+    assert {n for n in seen if n >= LOOKS[0]} == set(LOOKS)
 
 
 def test_samples_are_numbered_stream_by_stream() -> None:
@@ -249,7 +259,7 @@ def test_release_before_is_asked_so_often_and_no_more(paired: PairedPath) -> Non
     assert (summary.n, summary.dropped) == (PREVIOUS_PAIRS, 0)
     figures = paired.beside.figures()
     assert figures is not None
-    assert (figures.n, figures.statistic) == (MAX_PAIRS, Statistic.THEIL_U)
+    assert (figures.n, figures.statistic) == (LOOKS[-1], Statistic.THEIL_U)
 
 
 def test_release_that_is_busy_is_not_blamed(paired: PairedPath) -> None:
