@@ -43,10 +43,16 @@ class Device:
         root = self.repository.root_versions[0]
         self.agent = Agent(folder / "agent", self.port, root)
 
-    def roll_out(self, hub: AgentHub, made: MadeRelease, url: str) -> None:
+    def roll_out(
+        self,
+        hub: AgentHub,
+        made: MadeRelease,
+        url: str,
+        policy: ShadowPolicy = POLICY,
+    ) -> None:
         """Assign a release, with a shadow."""
         hub.metadata(self.repository.bundle())
-        wanted = replace(assign(made, DEVICE, made.number, url), shadow=POLICY)
+        wanted = replace(assign(made, DEVICE, made.number, url), shadow=policy)
         hub.desire(self.repository.assign(wanted))
 
 
@@ -87,10 +93,14 @@ def run(device: Device, tmp_path: Path) -> Iterator[tuple[AgentHub, str]]:
 
 
 def test_release_that_agrees_is_activated(tmp_path: Path) -> None:
-    """After the pairs it is activated as ever, and the hub has their summary."""
+    """After the pairs it is activated as ever, and the hub has their summary.
+
+    This sensor shows one class only, of which pairs cannot tell: the deadline ends it.
+    """
     device = Device(tmp_path, LABELS)
     with run(device, tmp_path) as (hub, url):
-        device.roll_out(hub, device.releases[1], url)
+        soon = replace(POLICY, deadline_s=10.0)
+        device.roll_out(hub, device.releases[1], url, soon)
         wait_for(lambda: len(outcomes(hub)) == 2, "release 2")
 
         assert outcomes(hub)[1] == (2, "committed", "")
