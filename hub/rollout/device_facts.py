@@ -80,6 +80,8 @@ class DeviceFacts:
     @property
     def lacks(self) -> str:
         """Say why it is inconclusive."""
+        if not self.online and self.outcome != "committed":
+            return "silent since it got the release"
         if self.outcome != "committed":
             return "its report has not come yet"
         return self.detail or "no evidence"

@@ -90,6 +90,23 @@ def test_a_soft_failure_is_not_forgotten_by_going_offline() -> None:
     assert decide([*devices, later(9, online=False)], LATE).event is Event.ABORTED
 
 
+def test_silence_that_is_counted_is_not_waited_for_too() -> None:
+    """Past the deadline one silent device of fifty does not hold a stage."""
+    gone = device(50, online=False, release=1, outcome="", evidence="")
+    control = [later(100 + n) for n in range(20)]
+    decided = decide([*(device(n) for n in range(49)), gone, *control], LATE)
+    assert decided.event is Event.PROMOTED
+
+
+def test_silence_that_nothing_can_be_compared_with_is_a_persons_to_judge() -> None:
+    """In the last stage everybody has the release: one silent device aborts nothing."""
+    gone = device(7, online=False, release=1, outcome="", evidence="")
+    decided = decide([*(device(n) for n in range(7)), gone], LATE)
+    assert decided.event is Event.OVERDUE
+    assert "x7 (x): silent since it got the release" in decided.reason
+    assert "--approve" in decided.reason
+
+
 def cells(name: str, right: int, before: int) -> list[LabelCell]:
     """Return labels of 200 samples by either release, so many of a hundred right."""
     return [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from hub.rollout.device_facts import UNTESTED, DeviceFacts, Outcome, class_name
-from hub.rollout.gates.failures import counted_silence
+from hub.rollout.gates.failures import has_control
 from hub.rollout.gates.result import Decision, GateResult, StageFacts
 
 NAME = "evidence"
@@ -55,6 +55,9 @@ def missing(facts: StageFacts) -> Missing:
     devices = {name for one in approved for name in one.devices}
     classes = {name for one in approved for name in one.classes}
     waited = facts.with_outcome(Outcome.INCONCLUSIVE)
+    if facts.overdue and not has_control(facts):
+        # Nobody can tell whether silence is the release's: a person decides.
+        waited += facts.with_outcome(Outcome.SILENT)
     settled = {d.hardware for d in facts.with_outcome(Outcome.OK)}
     got_it = facts.with_outcome(Outcome.INCONCLUSIVE, Outcome.FAIL, Outcome.SILENT)
     present = {device.hardware for device in got_it}
@@ -76,9 +79,9 @@ def settle_text(facts: StageFacts) -> str:
 
 def _waiting(facts: StageFacts) -> int:
     pending = len(facts.with_outcome(Outcome.PENDING))
-    if not facts.overdue:
-        return pending + len(facts.with_outcome(Outcome.SILENT))
-    return pending + len(counted_silence(facts))
+    if facts.overdue:
+        return pending  # Silence is counted by now, or is evidence that is missing.
+    return pending + len(facts.with_outcome(Outcome.SILENT))
 
 
 def _waiting_text(facts: StageFacts, waiting: int) -> str:

@@ -94,13 +94,25 @@ def counted_silence(facts: StageFacts) -> list[DeviceFacts]:
 
 
 def is_silence_worse(facts: StageFacts) -> bool:
-    """Tell whether the stage is more silent than the devices outside it."""
+    """Tell whether the stage is more silent than the devices outside it.
+
+    Without any outside it nothing can be told (:mod:`hub.rollout.gates.evidence`).
+    """
     silent = len(facts.with_outcome(Outcome.SILENT))
-    control = [device for device in facts.devices if device.assigned_seq == 0]
+    control = _control(facts)
     offline = sum(1 for device in control if not device.online)
-    if not silent:
+    if not silent or not control:
         return False
-    return not control or silent / len(facts.outcomes) > offline / len(control)
+    return silent / len(facts.outcomes) > offline / len(control)
+
+
+def has_control(facts: StageFacts) -> bool:
+    """Tell whether there are devices without the release, to compare silence with."""
+    return bool(_control(facts))
+
+
+def _control(facts: StageFacts) -> list[DeviceFacts]:
+    return [device for device in facts.devices if device.assigned_seq == 0]
 
 
 def allows_none(planned: int) -> bool:
