@@ -192,7 +192,7 @@ def _is_loaded(state: Slots) -> bool:
 
 
 def _is_tested_only(state: Slots) -> bool:
-    """Tell whether the candidate answers kept samples alone, in a process of its own."""
+    """Tell whether the candidate answers kept samples alone, in its own process."""
     assignment = state.assignment
     return (
         state.phase == Phase.SHADOW

@@ -252,7 +252,7 @@ def test_detectors_are_compared_by_what_they_find(tmp_path: Path) -> None:
     """The classes found in a sample, not their boxes, tell two detectors apart."""
     finder = Made(model=(PAIRED / "finder.tflite").read_bytes(), labels=())
     blind = Made(model=(PAIRED / "blind.tflite").read_bytes(), labels=())
-    windows = keeping(kept_windows(80))
+    windows = keeping(kept_windows(200))
     same = compare(
         tmp_path / "a",
         finder,
