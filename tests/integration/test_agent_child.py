@@ -17,6 +17,7 @@ from edge_agent.child import (
     worker_environment,
 )
 from edge_agent.store.slots import Slots
+from edge_agent.wire.control import Assignment, ShadowPolicy
 from tests.fakes.agent_hub import wait_for
 from tests.fakes.scripted_link import FakeClock
 
@@ -91,7 +92,19 @@ def test_deaths_in_shadow_are_a_crash_loop_of_the_candidate() -> None:
     once it does not any more, they are nobody's.
     """  # noqa: D205 - the summary is one sentence
     watched = Watched("raise SystemExit(3)")
-    watched.child.follow(Slots(active=1, candidate=2, phase="SHADOW"))
+    wanted = Assignment(
+        device="d",
+        seq=2,
+        release=2,
+        target="t",
+        rollout="r",
+        issued_at=1.0,
+        artifacts_url="",
+        shadow=ShadowPolicy(),
+    )
+    watched.child.follow(
+        Slots(active=1, candidate=2, phase="SHADOW", assignment=wanted)
+    )
     watched.thread.start()
     wait_for(lambda: watched.loops, "the crash loop")
     assert watched.blamed == 2

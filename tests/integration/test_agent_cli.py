@@ -94,7 +94,7 @@ def test_doctor_names_cures(config: Path) -> None:
     lines = done.stdout.splitlines()
 
     assert done.returncode == 1
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert any(line.startswith("FAIL  root of trust") for line in lines)
     assert any(line.startswith("ok    runtime") for line in lines)
     assert all("->" in line for line in lines if line.startswith("FAIL"))

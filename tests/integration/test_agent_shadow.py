@@ -87,10 +87,17 @@ def run(device: Device, tmp_path: Path) -> Iterator[tuple[AgentHub, str]]:
 
 
 def test_release_that_agrees_is_activated(tmp_path: Path) -> None:
-    """After the pairs it is activated as ever, and the hub has their summary."""
+    """Too few pairs to say more are waited for until the deadline; then it is activated
+    as ever, and the hub has their summary.
+    """  # noqa: D205 - the summary is one sentence
     device = Device(tmp_path, LABELS)
     with run(device, tmp_path) as (hub, url):
-        device.roll_out(hub, device.releases[1], url)
+        wanted = replace(
+            assign(device.releases[1], DEVICE, 2, url),
+            shadow=replace(POLICY, deadline_s=10.0),
+        )
+        hub.metadata(device.repository.bundle())
+        hub.desire(device.repository.assign(wanted))
         wait_for(lambda: len(outcomes(hub)) == 2, "release 2")
 
         assert outcomes(hub)[1] == (2, "committed", "")

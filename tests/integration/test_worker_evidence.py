@@ -142,7 +142,8 @@ def test_the_ring_costs_no_more_memory_than_it_may(device: Device) -> None:
     """A full ring adds at most its size, and a little for the code, to the worker."""
     device.start()
     sent = samples(300)
-    device.client.infer("warm", sent[0])
+    for n in range(32):
+        device.client.infer(f"warm{n}", sent[n])
     before = device.client.stats().rss_bytes
     for n, x in enumerate(sent):
         device.client.infer(f"s{n}", x)
