@@ -8,7 +8,8 @@ weights: ``slow.tflite`` answers the same after a loop that takes many times as 
 many turns; ``failing.tflite`` answers NaN to windows whose first axis is high;
 ``moving.tflite`` adds what it saw before, kept in a variable, to each
 window; ``still.tflite`` is the same without a memory.
-``finder.tflite`` and ``blind.tflite`` answer like a detector after its post-processing.
+``finder.tflite`` and ``blind.tflite`` answer like a detector after its post-processing,
+``wide.tflite`` with 65,536 numbers.
 The same TensorFlow version makes the same bytes.
 """
 
@@ -24,6 +25,7 @@ SPINS = {"slow": 40, "slow-half-more": 60, "slow-thrice": 120}
 WIDTH = 32
 FOUND, KINDS = 6, 6
 FAILS_ABOVE = 5.0
+NUMBERS = 65_536
 
 
 class Slow(Tiny):
@@ -107,6 +109,19 @@ class Finder(tf.Module):  # type: ignore[misc]
         }
 
 
+class Wide(tf.Module):  # type: ignore[misc]
+    """Answers with as many numbers as an image has."""
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec((1, ROWS, AXES), tf.float32, "x")]
+    )
+    def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the window's values over and over."""
+        flat = tf.reshape(x, (1, ROWS * AXES))
+        times = -(-NUMBERS // (ROWS * AXES))
+        return {"image": tf.tile(flat, [1, times])[:, :NUMBERS]}
+
+
 def main(folder: Path) -> None:
     """Write the models into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +132,7 @@ def main(folder: Path) -> None:
         "still": Moving(0.0),
         "finder": Finder(9.0),
         "blind": Finder(-9.0),
+        "wide": Wide(),
     }
     for name, module in made.items():
         (folder / f"{name}.tflite").write_bytes(_converted(module))

@@ -111,10 +111,7 @@ def plan(inputs: Sequence[InputContract], total: int) -> Layout:
     """
     tensors = tuple(one.tensor for one in inputs)
     slot_bytes = _slot_bytes(tensors)
-    share = total // MISFIT_SHARE
-    # What does not fit is seldom much larger than what does: float64, a longer window.
-    misfit_bytes = _aligned(max(share // MAX_MISFITS, 2 * slot_bytes + 512))
-    misfits = min(MAX_MISFITS, share // misfit_bytes)
+    misfits, misfit_bytes = _misfits(slot_bytes, total)
     room = total - HEADER_BYTES - misfits * misfit_bytes
     described = _HEADER.size + len(msgspec.json.encode(tensors)) <= HEADER_BYTES
     return Layout(
@@ -123,9 +120,18 @@ def plan(inputs: Sequence[InputContract], total: int) -> Layout:
         slots=min(MAX_SLOTS, room // slot_bytes) if described else 0,
         slot_bytes=slot_bytes,
         misfits=misfits,
-        misfit_bytes=misfit_bytes if misfits else 0,
+        misfit_bytes=misfit_bytes,
         total=total,
     )
+
+
+def _misfits(slot_bytes: int, total: int) -> tuple[int, int]:
+    """Return how many inputs that did not fit are kept, and in how many bytes each."""
+    share = total // MISFIT_SHARE
+    # What does not fit is seldom much larger than what does: float64, a longer window.
+    misfit_bytes = _aligned(max(share // MAX_MISFITS, 2 * slot_bytes + 512))
+    misfits = min(MAX_MISFITS, share // misfit_bytes)
+    return misfits, misfit_bytes if misfits else 0
 
 
 def write_header(layout: Layout) -> bytes:
@@ -193,12 +199,13 @@ def read_header(header: Buffer, total: int) -> Layout | None:
 
 def _is_possible(layout: Layout) -> bool:
     taken = layout.slots * layout.slot_bytes + layout.misfits * layout.misfit_bytes
+    slot_bytes = _slot_bytes(layout.tensors)
     return (
         bool(layout.tensors)
         and layout.contract == _digest(layout.tensors)
         and 0 < layout.slots <= MAX_SLOTS
-        and layout.slot_bytes == _slot_bytes(layout.tensors)
-        and layout.misfits <= MAX_MISFITS
+        and layout.slot_bytes == slot_bytes
+        and (layout.misfits, layout.misfit_bytes) == _misfits(slot_bytes, layout.total)
         and HEADER_BYTES + taken <= layout.total
     )
 

@@ -15,7 +15,7 @@ from dataclasses import replace as changed
 from pathlib import Path
 
 from edge_agent.errors import WorkerError
-from edge_agent.evidence.judge import Pairing, Result, Source, summarize
+from edge_agent.evidence.judge import SOFT, Pairing, Result, Source, summarize
 from edge_agent.store.slots import Slots
 from edge_agent.update.grounds import FAILED, OPEN, Grounds, weigh
 from edge_agent.update.machine import Report
@@ -63,6 +63,8 @@ class LateEvidence:
         self._of: tuple[int, int] = (0, 0)
         self._next_at = 0.0
         self._pause_s = FIRST_S
+        self._doubt = ""
+        self._counted: int | None = None
 
     def look(self, state: Slots, now: float) -> Found | None:
         """Look again if it is time for that.
@@ -80,6 +82,7 @@ class LateEvidence:
         if self._of != (state.seq, state.active):
             self._of, self._pause_s = (state.seq, state.active), FIRST_S
             self._next_at = now + FIRST_S
+            self._doubt, self._counted = "", self._answered_now(state)
         if now < self._next_at:
             return None
         self._next_at = now + self._pause_s
@@ -91,18 +94,37 @@ class LateEvidence:
             if again is None:
                 self._next_at = now + SOON_S
                 return None
-            paired, code = again.summary, again.verdict.code
+            code = again.verdict.code
+            if code in SOFT and code != self._doubt:
+                # A bad moment may bring it about: the next look must find it too.
+                self._doubt, code = code, ""
+            else:
+                paired, self._doubt = again.summary, ""
         self._pause_s = min(2 * self._pause_s, MOST_S)
         return _settle(state, changed(state, answered=answered, paired=paired), code)
 
     def _answered(self, state: Slots) -> int:
+        """Return the live predictions of the release, over restarts of the worker.
+
+        What the worker had counted when this was asked first is taken to be in the
+        journal already: too few are counted rather than too many.
+        """
+        now, before = self._answered_now(state), self._counted
+        if now is None:
+            return state.answered
+        self._counted = now
+        if before is None:
+            return max(state.answered, now)
+        # A worker that was started anew has forgotten what it answered before.
+        more = now - before if now >= before else now
+        return max(state.answered + more, now)
+
+    def _answered_now(self, state: Slots) -> int | None:
         try:
             now = self._worker.figures().now
         except WorkerError:
-            return state.answered
-        # A worker that was started anew has forgotten what it answered before.
-        mine = now.predictions if now.release == state.active else 0
-        return max(mine, state.answered)
+            return None
+        return now.predictions if now.release == state.active else None
 
     def _compare(self, state: Slots, assignment: Assignment) -> PairedOutcome | None:
         releases = Releases(

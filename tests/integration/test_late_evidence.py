@@ -306,3 +306,38 @@ def test_the_next_assignment_ends_the_looking(
 
     assert len(bench.asked) == asked
     assert bench.last() == (3, "committed", UNSET, "")
+
+
+def test_a_soft_failure_of_late_samples_must_be_found_twice(
+    bench: PairedBench, releases: Given
+) -> None:
+    """One look at a bad moment reports nothing; two in a row do."""
+    soft = (Result.FAIL, "AGENT-UPDATE-113", "takes 3 times as long")
+    open_ = (Result.INCONCLUSIVE, "", "12 of 64 samples")
+    bench.ends_with = [open_, soft, open_, soft, soft]
+    bench.assign_paired(releases[1][0], 2)
+    bench.run_to_rest(2)
+    bench.run_until(lambda: len(bench.asked) == 4)
+    assert bench.runner.state.evidence == "inconclusive"
+    bench.run_until(lambda: bench.runner.state.evidence == "failed")
+
+    assert len(bench.asked) == 5
+    assert bench.last() == (2, "committed", "failed", "AGENT-UPDATE-113")
+
+
+def test_predictions_are_counted_over_restarts_of_the_worker(
+    bench: PairedBench, releases: Given
+) -> None:
+    """A worker that begins to count anew takes away nothing that was counted."""
+    bench.quiet.predictions = 4
+    bench.assign_paired(releases[1][0], 2)
+    bench.run_to_rest(2)
+    assert bench.last()[2] == "inconclusive"
+    bench.clock.wait(max(bench.runner.tick(), 0.01))
+    bench.quiet.predictions = 3
+    bench.run_until(lambda: bench.runner.state.answered == 7)
+    bench.quiet.predictions = 2
+    bench.run_until(lambda: bench.runner.state.answered == 9)
+    bench.quiet.predictions = 3
+    bench.run_until(lambda: bench.runner.state.evidence == "conclusive")
+    assert bench.runner.state.answered == 10

@@ -301,3 +301,16 @@ def test_a_machine_too_slow_for_all_samples_is_inconclusive(tmp_path: Path) -> N
 
     assert outcome.verdict.result is Result.INCONCLUSIVE
     assert "no time for more of 70" in outcome.summary.reason
+
+
+def test_answers_of_many_numbers_are_compared_within_the_memory_there_is(
+    tmp_path: Path,
+) -> None:
+    """Of 65,536 numbers a few are kept, so the test itself never runs out of memory."""
+    wide = Made(model=(PAIRED / "wide.tflite").read_bytes(), labels=())
+    other = Made(model=wide.model + b"\0", labels=())
+    outcome = compare(tmp_path, wide, other, keeping(kept_windows()), PATIENT)
+
+    summary = outcome.summary
+    assert (summary.statistic, summary.n) == ("distance_correlation", 256)
+    assert (outcome.verdict.result, outcome.verdict.code) == (Result.OK, "")

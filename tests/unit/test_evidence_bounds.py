@@ -1,6 +1,7 @@
 """What the paired test reports can always be read, by the hub and the next start."""
 
 import contextlib
+import dataclasses
 import math
 import sqlite3
 from pathlib import Path
@@ -19,6 +20,7 @@ from edge_agent.evidence.judge import (
     decide_paired,
     summarize,
 )
+from edge_agent.evidence.layout import plan, read_header, write_header
 from edge_agent.evidence.statistics import (
     Answer,
     Pair,
@@ -28,6 +30,7 @@ from edge_agent.evidence.statistics import (
 from edge_agent.link.birth import CAPABILITIES
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.wire.control import PairedPolicy
+from edge_agent.wire.manifest import InputContract, TensorContract
 from edge_agent.wire.records import PairedSummary
 
 PAIRING = Pairing(candidate=2, incumbent=1, source=Source.RING)
@@ -108,3 +111,13 @@ def test_few_samples_fail_a_release_by_an_absolute_excess_only() -> None:
     assert decide_paired(few, PairedPolicy()).result is Result.INCONCLUSIVE
     more = PairedFigures(n=12, candidate_failures=6)
     assert decide_paired(more, PairedPolicy()).result is Result.FAIL
+
+
+def test_a_header_with_another_size_of_misfits_is_not_believed() -> None:
+    """Readers find misfits by their size, so one that is not the plan's is a lie."""
+    tensor = TensorContract(name="x", shape=[8], dtype="float32")
+    made = plan([InputContract(tensor=tensor, low=-1.0, high=1.0)], 1 << 16)
+    assert read_header(write_header(made), made.total) == made
+    for size in (0, 8, made.misfit_bytes - 8):
+        lie = dataclasses.replace(made, misfit_bytes=size)
+        assert read_header(write_header(lie), made.total) is None
