@@ -44,8 +44,10 @@ LIVE_FAILURES_FROM = 256
 """From so many live pairs on, failures are held to their share of the limit.
 
 Live pairs are judged at 64, 128, 256 and 512. With the shares of the first two looks
-(1.25 and 2.5), 8 % of equal releases that each fail on 1 % of samples would be stopped;
-with those of the last two alone 0.3 %."""
+(1.25 and 2.5), 8 % of equal releases that each fail on 1 % of samples are stopped."""
+
+LIVE_DEVIATIONS = 2.8
+"""Standard deviations by which live failures must exceed what chance brings."""
 
 
 class Result(StrEnum):
@@ -235,10 +237,13 @@ def _fails_more_often(
     """
     n = figures.n
     excess = figures.candidate_failures - figures.incumbent_failures
-    enough = policy.min_samples
-    if source is Source.LIVE:
-        enough = max(enough, LIVE_FAILURES_FROM)
+    live = source is Source.LIVE
+    enough = max(policy.min_samples, LIVE_FAILURES_FROM if live else 0)
     allowed = policy.failures_max * (n / FAILURES_OF if n >= enough else 1.0)
+    if live:
+        # The excess of equal releases has the variance of the number of failures.
+        chance = math.sqrt(figures.candidate_failures + figures.incumbent_failures)
+        allowed = max(allowed, LIVE_DEVIATIONS * chance)
     if excess <= allowed:
         return None
     return _fail(

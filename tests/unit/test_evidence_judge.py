@@ -175,7 +175,17 @@ def test_live_failures_are_held_to_their_share_from_256_pairs_on() -> None:
     few = figures(n=64, candidate_failures=5)
     assert decide_paired(few, POLICY, source=live).result is Result.OK
     assert decide_paired(few, POLICY).result is Result.FAIL
-    more = figures(n=64, candidate_failures=6)
+    more = figures(n=64, candidate_failures=7)
     assert decide_paired(more, POLICY, source=live).result is Result.FAIL
     late = figures(n=512, candidate_failures=10)
     assert decide_paired(late, POLICY, source=live).result is Result.OK
+
+
+def test_live_failures_must_exceed_what_chance_brings() -> None:
+    """Of releases that both fail now and then one fails a little more often."""
+    live = judge.Source.LIVE
+    both = figures(candidate_failures=12, incumbent_failures=4)
+    assert decide_paired(both, POLICY).result is Result.FAIL
+    assert decide_paired(both, POLICY, source=live).result is Result.OK
+    alone = figures(candidate_failures=12, incumbent_failures=0)
+    assert decide_paired(alone, POLICY, source=live).result is Result.FAIL
