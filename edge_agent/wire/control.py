@@ -153,7 +153,7 @@ class PairedPolicy(Message, frozen=True, kw_only=True):
     """Limits of the paired test, in which two releases answer the same samples.
 
     A candidate fails if it fails on more than ``failures_max`` of 256 samples beyond
-    those that the incumbent fails on (in proportion where there are fewer), if its
+    those that the incumbent fails on (in proportion from ``min_samples`` on), if its
     answers explain less than ``association_min`` of the incumbent's entropy, if its
     mean confidence is more than ``confidence_drop_max`` below the incumbent's beyond
     what the release publishes, or if it takes more than ``latency_ratio_max`` times as

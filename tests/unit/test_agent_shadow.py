@@ -96,7 +96,7 @@ def with_pairs(**changes: object) -> ShadowState:
     [
         ({"association": 0.05}, judge.UNRELATED),
         ({"confidence_drop": 0.2}, judge.LESS_CONFIDENT),
-        ({"n": 10, "candidate_failures": 7}, judge.FAILURES),
+        ({"n": 10, "candidate_failures": 8}, judge.FAILURES),
     ],
 )
 def test_live_pairs_are_held_to_the_limits_of_the_paired_test(

@@ -175,7 +175,7 @@ def test_live_failures_are_held_to_their_share_from_256_pairs_on() -> None:
     few = figures(n=64, candidate_failures=5)
     assert decide_paired(few, POLICY, source=live).result is Result.OK
     assert decide_paired(few, POLICY).result is Result.FAIL
-    more = figures(n=64, candidate_failures=7)
+    more = figures(n=64, candidate_failures=8)
     assert decide_paired(more, POLICY, source=live).result is Result.FAIL
     late = figures(n=512, candidate_failures=10)
     assert decide_paired(late, POLICY, source=live).result is Result.OK
