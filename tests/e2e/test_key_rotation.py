@@ -31,7 +31,11 @@ stages = [1.0]
 soak_s = 0.5
 probation_min_predictions = 10
 probation_min_s = 0.3
+shadow_deadline_s = 5.0
+stage_deadline_s = 1.0
+promote_untested = true
 """
+"""The device's sensor shows one class: of two releases it can prove nothing."""
 
 
 class Site:
