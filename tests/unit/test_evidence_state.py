@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from edge_agent.runtime.litert import load_model
 from edge_agent.runtime.state import keeps_state
@@ -28,12 +26,8 @@ def test_a_model_with_a_resource_variable_keeps_state() -> None:
 
 
 def test_a_model_with_a_variable_tensor_keeps_state() -> None:
-    """As fused recurrent operators have them."""
-    model = schema.ModelT.InitFromPackedBuf((DATA / "tiny.tflite").read_bytes(), 0)
-    model.subgraphs[0].tensors[-1].isVariable = True
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    assert keeps_state(bytes(builder.Output()))
+    """As fused recurrent operators have them; ``tiny.tflite`` with one marked so."""
+    assert keeps_state((DATA / "stateful" / "variable.tflite").read_bytes())
 
 
 def test_a_model_that_is_said_to_keep_state_answers_otherwise_the_second_time() -> None:
