@@ -132,6 +132,7 @@ class Hub:
         from hub.identity.broker import hub_broker
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
+        from hub.monitor.late_evidence import LateEvidenceWatch
         from hub.monitor.metadata import MetadataWatch
         from hub.monitor.service import MonitorService
 
@@ -163,12 +164,13 @@ class Hub:
         )
         lag_s = config.monitor.metadata_lag_s
         metadata = MetadataWatch(services.engine, services.tuf, lag_s)
+        late_evidence = LateEvidenceWatch(services.engine)
         self._monitor = MonitorService(
             services.engine,
             services.home,
             config,
             services.clock,
-            watches=[metadata.observe],
+            watches=[metadata.observe, late_evidence.observe],
         )
 
     def request_stop(self) -> None:

@@ -95,6 +95,25 @@ class ExpiryEvidence(Message, frozen=True, kw_only=True, tag="expiry"):
     expires_at: Instant
 
 
+class FailedDevice(Message, frozen=True, kw_only=True):
+    """A device that found the release it runs worse, with the limit that it broke."""
+
+    device: DeviceId
+    code: Short = ""
+    detail: Text = ""
+
+
+class LateEvidence(Message, frozen=True, kw_only=True, tag="late_evidence"):
+    """Devices whose samples speak against a release that they had committed."""
+
+    devices: Annotated[list[FailedDevice], Meta(max_length=MAX_DEVICES)]
+
+
 Evidence = (
-    DriftEvidence | AccuracyEvidence | CloneEvidence | MetadataEvidence | ExpiryEvidence
+    DriftEvidence
+    | AccuracyEvidence
+    | CloneEvidence
+    | MetadataEvidence
+    | ExpiryEvidence
+    | LateEvidence
 )
