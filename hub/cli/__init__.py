@@ -13,9 +13,8 @@ import click
 
 from edge_agent.base.exit_codes import ShoalError
 from edge_agent.base.program import run_command_line
-from hub.config import Home
+from hub.config import HOME_VARIABLE, Home
 
-HOME_VARIABLE = "SHOAL_HUB_HOME"
 DEFAULT_HOME = Path("hub-home")
 
 _COMMANDS = {

@@ -58,12 +58,16 @@ def serve(home: Home, role: str, shard: Shard, *, verbose: bool) -> None:
         raise click.UsageError("--shard goes with --role ingest")
     from edge_agent.base.log import set_up_logging
     from hub.service import Hub, open_services
+    from hub.storage.db import leave_one_file
 
     set_up_logging(verbose=verbose)
     part = Part(role=Role(role), shard=shard)
-    hub = Hub(open_services(home), part)
+    services = open_services(home)
+    hub = Hub(services, part)
     if part.controls:
         _tell_of_keys(home)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: hub.request_stop())
-    sys.exit(hub.run())
+    code = hub.run()
+    leave_one_file(services.engine)
+    sys.exit(code)
