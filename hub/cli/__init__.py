@@ -13,6 +13,7 @@ import click
 
 from edge_agent.base.exit_codes import ShoalError
 from edge_agent.base.program import run_command_line
+from hub.cli.output import show_waiting
 from hub.config import HOME_VARIABLE, Home
 
 DEFAULT_HOME = Path("hub-home")
@@ -82,6 +83,8 @@ def cli(ctx: click.Context, home: Path) -> None:
     by a gate, 8 broker unreachable.
     """
     ctx.obj = Home(home)
+    if ctx.invoked_subcommand != "serve":  # which logs it
+        show_waiting()
 
 
 def main() -> None:

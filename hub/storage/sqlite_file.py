@@ -41,6 +41,8 @@ class BusyError(HubError, OperationalError):
     on doing so.
     """
 
+    code: str
+
     def __init__(self, error: OperationalError, holder: str) -> None:
         """Name who holds the lock."""
         OperationalError.__init__(
@@ -107,8 +109,8 @@ def _begin_write(connection: Connection, path: Path | None) -> None:
 
 
 def _is_busy(error: OperationalError) -> bool:
-    code = getattr(error.orig, "sqlite_errorcode", 0)
-    return bool((code & _PRIMARY_CODE) == sqlite3.SQLITE_BUSY)
+    code = int(getattr(error.orig, "sqlite_errorcode", 0))
+    return (code & _PRIMARY_CODE) == sqlite3.SQLITE_BUSY
 
 
 def is_wal(connection: Connection) -> bool:

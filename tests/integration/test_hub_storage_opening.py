@@ -92,9 +92,7 @@ def test_a_reader_beside_it_does_not_keep_a_stopped_hub_out_of_its_file(
     with closing(sqlite3.connect(home / "hub.db")) as reader:
         assert reader.execute("SELECT count(*) FROM releases").fetchone() == (0,)
         with closing(sqlite3.connect(home / "hub.db")) as writer, writer:
-            writer.execute(
-                "INSERT INTO births VALUES ('dev-1', 'boot', 1.0, 1.0)"
-            )
+            writer.execute("INSERT INTO births VALUES ('dev-1', 'boot', 1.0, 1.0)")
         assert (home / "hub.db-wal").stat().st_size > 0
 
         serve_and_stop(home)
@@ -105,9 +103,7 @@ def test_a_reader_beside_it_does_not_keep_a_stopped_hub_out_of_its_file(
 def test_the_newest_migration_is_the_one_that_alembic_finds() -> None:
     """Nobody writes the schema's number twice."""
     config = Config()
-    config.set_main_option(
-        "script_location", str(Path(migrations.__file__).parent)
-    )
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     config.set_main_option("path_separator", "os")
     scripts = ScriptDirectory.from_config(config)
 
@@ -215,9 +211,7 @@ def test_an_odd_value_in_the_configuration_is_one_clear_error(
     ("name", "value"),
     [("SHOAL_HUB_BROKER", "5"), ("SHOAL_HUB_DATABASE__X", "1")],
 )
-def test_an_odd_variable_is_one_clear_error(
-    home: Path, name: str, value: str
-) -> None:
+def test_an_odd_variable_is_one_clear_error(home: Path, name: str, value: str) -> None:
     """What the environment sets is named as what the file sets."""
     (home / "hub.toml").write_text('database = ""\n', "utf-8")
     command = [sys.executable, "-m", "hub", "--home", str(home), "devices", "list"]
