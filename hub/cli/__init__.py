@@ -20,6 +20,7 @@ DEFAULT_HOME = Path("hub-home")
 
 _COMMANDS = {
     "alerts": "hub.cli.alerts:alerts",
+    "backup": "hub.cli.backup:backup",
     "bench": "hub.cli.bench:bench",
     "broker": "hub.cli.broker:broker",
     "demo": "hub.demo.cli:demo",

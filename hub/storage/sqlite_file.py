@@ -115,7 +115,7 @@ def _is_busy(error: OperationalError) -> bool:
 
 def is_wal(connection: Connection) -> bool:
     """Tell whether a file has its journal as the hub wants it; it keeps this itself."""
-    return connection.scalar(text("PRAGMA journal_mode")) == "wal"
+    return str(connection.scalar(text("PRAGMA journal_mode"))) == "wal"
 
 
 def set_wal(engine: Engine) -> None:
