@@ -80,6 +80,17 @@ def restore(backup: Path, home: Path) -> Result:
     return run(home, "backup", "restore", backup, *words)
 
 
+def source_of(home: Path) -> Source:
+    """Open a hub as a backup wants it."""
+    services = open_services(Home(home))
+    return Source(
+        home=services.home,
+        config=services.config,
+        engine=services.engine,
+        tuf=services.tuf,
+    )
+
+
 def test_a_restored_hub_has_everything(
     tmp_path: Path, home: Path, backup: Path
 ) -> None:
@@ -117,19 +128,13 @@ def test_a_restored_home_says_so(tmp_path: Path, backup: Path) -> None:
 
 def test_a_backup_is_one_cut_while_others_write(tmp_path: Path, home: Path) -> None:
     """Rows and releases that come meanwhile are in it whole, or not at all."""
-    services = open_services(Home(home))
-    source = Source(
-        home=services.home,
-        config=services.config,
-        engine=services.engine,
-        tuf=services.tuf,
-    )
+    source = source_of(home)
     stop = threading.Event()
     written: list[int] = []
 
     def write() -> None:
         while not stop.is_set():
-            with transaction(services.engine) as conn:
+            with transaction(source.engine) as conn:
                 number = len(written)
                 for boot in ("a", "b"):
                     row = {"device": f"dev-{number}", "boot": boot}
@@ -323,13 +328,7 @@ def test_what_dies_on_the_way_leaves_nothing(
     def full(_bytes: int) -> None:
         raise OSError(28, "No space left on device")
 
-    services = open_services(Home(home))
-    source = Source(
-        home=services.home,
-        config=services.config,
-        engine=services.engine,
-        tuf=services.tuf,
-    )
+    source = source_of(home)
     target = Target(folder=tmp_path / "full", keys=tmp_path / "k", passphrase=WORDS)
     with pytest.raises(HubError, match=r"HUB-BACKUP-003.*No space left"):
         create_backup(source, target, 1.0, full)
