@@ -20,6 +20,8 @@ from edge_agent.wire.types import Message
 from hub.errors import DeniedError, RefusedError
 
 MAX_BYTES = 16 << 20
+LOG_N = 17
+"""scrypt's cost: 2^17 rounds over 128 MiB, half a second."""
 _KEY_BYTES = 32
 _SALT_BYTES = 16
 _NONCE_BYTES = 12
@@ -31,12 +33,12 @@ _Nonce = Annotated[bytes, Meta(min_length=_NONCE_BYTES, max_length=_NONCE_BYTES)
 
 
 class _Header(Message, frozen=True, kw_only=True):
-    """The first line. ``log_n`` 17 with ``r`` 8 takes 128 MiB and half a second."""
+    """The first line."""
 
     format: Literal["shoal-hub-keys-1"] = "shoal-hub-keys-1"
     backup: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
     kdf: Literal["scrypt"] = "scrypt"
-    log_n: Annotated[int, Meta(ge=14, le=20)] = 17
+    log_n: Annotated[int, Meta(ge=14, le=20)]
     r: Literal[8] = 8
     p: Literal[1] = 1
     cipher: Literal["AES-256-GCM"] = "AES-256-GCM"
@@ -53,7 +55,10 @@ def seal(files: Mapping[str, bytes], passphrase: bytes, backup: str) -> bytes:
         backup: The id of the backup.
     """
     header = _Header(
-        backup=backup, salt=os.urandom(_SALT_BYTES), nonce=os.urandom(_NONCE_BYTES)
+        backup=backup,
+        log_n=LOG_N,
+        salt=os.urandom(_SALT_BYTES),
+        nonce=os.urandom(_NONCE_BYTES),
     )
     line = msgspec.json.encode(header)
     plain = msgspec.json.encode(dict(files))

@@ -92,20 +92,23 @@ def set_up(engine: Engine, path: Path | None) -> None:
 def _begin_write(connection: Connection, path: Path | None) -> None:
     """Take the write lock; what takes long is told, what takes too long is an error."""
     patience_ms = int(TELL_AFTER_S * 1000)
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={patience_ms}")
+    _wait_at_most(connection, patience_ms)
     try:
         connection.exec_driver_sql(BEGIN_WRITE)
     except BusyError:
         if path is not None:
             tell_waiting("the database", sqlite_writer(path))
-    else:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-        return
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS - patience_ms}")
-    try:
+        _wait_at_most(connection, _BUSY_TIMEOUT_MS - patience_ms)
         connection.exec_driver_sql(BEGIN_WRITE)
     finally:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        _wait_at_most(connection, _BUSY_TIMEOUT_MS)
+
+
+def _wait_at_most(connection: Connection, timeout_ms: int) -> None:
+    """Set for how long SQLite waits for a lock; past SQLAlchemy, each write does it."""
+    driver = connection.connection.driver_connection
+    if isinstance(driver, sqlite3.Connection):
+        driver.execute(f"PRAGMA busy_timeout={timeout_ms}").close()
 
 
 def _is_busy(error: OperationalError) -> bool:
