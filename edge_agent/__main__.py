@@ -1,11 +1,11 @@
 """``python -m edge_agent`` and the program ``edge-agent``, quick to begin."""
 
-from edge_agent.base.program import begin_quietly
+from edge_agent.base.program import begin_program
 
 
 def main() -> None:
     """Run the command line; an interrupt ends it quietly from here on."""
-    begin_quietly()
+    begin_program()
     from edge_agent.cli import main as run
 
     run()

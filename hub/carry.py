@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 from edge_agent.wire.control import TufBundle
 from edge_agent.wire.topics import is_device_id
 from hub.errors import ConflictError, HubError, NotFoundError, RefusedError
-from hub.files import sync_file, sync_folder, write_durably
+from hub.files import PUBLIC, sync_file, sync_folder, write_durably
 from hub.releases.floor import refuse_below
 from hub.storage import devices as device_store
 from hub.storage import releases as release_store
@@ -41,6 +41,7 @@ BY_HAND = "by-hand"
 """The rollout that an assignment made here names; there is none of that name."""
 NEVER = 0.0
 _CHUNK_BYTES = 1 << 20
+_PUBLIC_FOLDER = 0o755
 
 
 class Carried(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +220,7 @@ def _write(
         for row in rows:
             place = part / ASSIGNMENTS / f"{row.device}.json"
             write_durably(place, row.envelope.encode())
+        _open_to_all(part)
         for folder in (part / ARTIFACTS, part):
             sync_folder(folder)
         part.rename(to)
@@ -227,6 +229,13 @@ def _write(
         shutil.rmtree(part, ignore_errors=True)
         raise
     return size
+
+
+def _open_to_all(part: Path) -> None:
+    """Let any user of a device read what is public and signed."""
+    part.chmod(_PUBLIC_FOLDER)
+    for path in part.rglob("*"):
+        path.chmod(_PUBLIC_FOLDER if path.is_dir() else PUBLIC)
 
 
 def _copy(source: Path, target: Path, path: str) -> int:

@@ -6,8 +6,9 @@
     root.json  ca.pem
 """
 
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
@@ -15,7 +16,12 @@ from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
 from edge_agent.wire.types import Name, Ratio, Seconds, Strict
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
 CONFIG_FILE = "hub.toml"
+HOME_VARIABLE = "SHOAL_HUB_HOME"
+"""Names the home folder; it is no setting."""
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -195,8 +201,24 @@ class Home:
         Raises:
             SettingsError: It is missing or not valid.
         """
-        return read_settings(self.config_file, HubConfig, prefix="SHOAL_HUB")
+        return read_settings(
+            self.config_file,
+            HubConfig,
+            prefix="SHOAL_HUB",
+            env={k: v for k, v in os.environ.items() if k != HOME_VARIABLE},
+        )
 
-    def database_url(self, config: HubConfig) -> str:
-        """Return the database's URL; SQLite in the home folder by default."""
-        return config.database or f"sqlite:///{self.path / 'hub.db'}"
+    def database_url(self, config: HubConfig) -> "URL":
+        """Return the database's URL; SQLite in the home folder by default.
+
+        Raises:
+            SettingsError: The setting ``database`` cannot be used
+                (``HUB-STORE-003``, ``HUB-STORE-004``).
+        """
+        from sqlalchemy import URL
+
+        from hub.storage.url import read_url
+
+        if config.database:
+            return read_url(config.database)
+        return URL.create("sqlite", database=str(self.path / "hub.db"))

@@ -10,11 +10,16 @@ from pathlib import Path
 
 from hub.scratch import scratch_file
 
+PUBLIC = 0o644
+"""The mode of what other users are meant to read, such as the broker's."""
 _CHUNK_BYTES = 1 << 20
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``data`` in one step that survives a power cut."""
+def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``data`` in one step that survives a power cut.
+
+    It is its owner's only, unless ``mode`` says otherwise.
+    """
     with scratch_file(path.parent, path.name) as (handle, part):
         os.fchmod(handle, mode)
         with os.fdopen(handle, "wb", closefd=False) as file:

@@ -15,6 +15,7 @@ from hub.config import Home
 from hub.errors import ConflictError, HubError
 from hub.identity.ca import HUB_USER
 from hub.ingest.shard import Shard
+from hub.locks import flock_holder, name_holder
 
 CONTROL_LOCK = "serve-control.lock"
 INGEST_LOCK = "serve-ingest.lock"
@@ -78,7 +79,8 @@ def take_part(home: Home, part: Part) -> list[IO[bytes]]:
             release_part(held)
             raise ConflictError(
                 "HUB-SERVE-001",
-                f"another `hub serve` has this part of {home.path} ({name})",
+                f"another `hub serve` has this part of {home.path} ({name}):"
+                f" {name_holder(flock_holder(home.path / name))}",
                 cure="stop it first; or give each process its own --role and --shard",
             ) from None
         except OSError as error:

@@ -26,6 +26,7 @@ def scratch_file(folder: Path, name: str) -> Iterator[tuple[int, Path]]:
     """
     while True:
         handle, made = tempfile.mkstemp(dir=folder, prefix=f"{PREFIX}{name}-")
+        give_to_owner(folder, handle)
         if _lock(handle, made):
             break
     try:
@@ -42,6 +43,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         name = tempfile.mkdtemp(dir=parent, prefix=PREFIX)
         with suppress(FileNotFoundError):
             handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
+            give_to_owner(parent, handle)
             if _lock(handle, name):
                 break
     try:
@@ -49,6 +51,17 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(name, ignore_errors=True)
         os.close(handle)
+
+
+def give_to_owner(folder: Path, *files: Path | int) -> None:
+    """Give files that root makes to whom the folder belongs; others make their own.
+
+    ``sudo hub releases create`` works in the home of the user that serves it.
+    """
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        for file in files:
+            os.chown(file, owner.st_uid, owner.st_gid)
 
 
 def sweep(folders: Iterable[Path]) -> int:

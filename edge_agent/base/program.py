@@ -1,9 +1,10 @@
-"""How the three programs begin and end: quiet at Ctrl-C, with codes that scripts know.
+"""How the three programs begin and end: files for their owner only, quiet at Ctrl-C.
 
 Nothing heavy is imported here, so that an interrupt is quiet from the first imports on.
 Called by ``__main__`` and by the ``main`` of each command line.
 """
 
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -14,11 +15,17 @@ if TYPE_CHECKING:
     import click
 
 
-def begin_quietly() -> None:
-    """Let Ctrl-C end the process by the signal itself, until a command runs.
+OWNER_ONLY = 0o077
+"""Of a new file or folder the bits that nobody gets, unless its writer says so."""
 
-    A parent that had it ignored keeps it so.
+
+def begin_program() -> None:
+    """Make files for their owner only, and let Ctrl-C end the process by itself.
+
+    Both hold for the processes that it starts, too. Ctrl-C ends it by the signal until
+    a command runs; a parent that had it ignored keeps it so.
     """
+    os.umask(OWNER_ONLY)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

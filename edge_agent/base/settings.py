@@ -34,7 +34,8 @@ def read_settings(
     TOML where that works (numbers, booleans, lists) and as text elsewhere.
 
     Raises:
-        SettingsError: The file cannot be read, is not TOML, or does not fit ``kind``.
+        SettingsError: The file cannot be read, is not TOML, or does not fit ``kind``;
+            a variable names a key below one that is no section.
     """
     try:
         table = tomllib.loads(path.read_text("utf-8"))
@@ -44,7 +45,7 @@ def read_settings(
             f"there is no configuration file {path}",
             cure="name one with --config; configs/ holds examples",
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError("SHOAL-CONFIG-002", f"{path}: {error}") from error
     _apply_env(table, prefix, env)
     try:
@@ -61,9 +62,16 @@ def _apply_env(table: dict[str, Any], prefix: str, env: Mapping[str, str]) -> No
         place = table
         for section in sections:
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise SettingsError(
+                    "SHOAL-CONFIG-005",
+                    f"{name} in the environment sets a key of {section!r}, which is"
+                    " no section",
+                    cure=f"unset {name}, or write {prefix}_SECTION__KEY",
+                )
         try:
             place[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             place[key] = text
 
 

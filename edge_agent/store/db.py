@@ -7,6 +7,7 @@ supervisor (which holds the state folder's lock) may set a corrupt file aside.
 
 import contextlib
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def open_db(path: Path) -> sqlite3.Connection:
         CorruptError: The file is damaged.
         StoreError: It cannot be opened, or a newer agent wrote it.
     """
+    _close_to_others(path)
     with mapped_errors(path):
         conn = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
@@ -101,6 +103,15 @@ def open_db(path: Path) -> sqlite3.Connection:
             conn.close()
             raise
     return conn
+
+
+def _close_to_others(path: Path) -> None:
+    """Take from everybody but the owner what an older agent gave to everybody."""
+    for file in (path, *(path.with_name(path.name + end) for end in _SIDE_FILES)):
+        with contextlib.suppress(OSError):
+            mode = stat.S_IMODE(file.stat().st_mode)
+            if mode & stat.S_IRWXO:
+                file.chmod(mode & stat.S_IRWXU)
 
 
 def open_or_set_aside(path: Path, stamp: int) -> tuple[sqlite3.Connection, Path | None]:

@@ -27,7 +27,13 @@ from typing import Literal, Protocol
 
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.errors import UpdateError
-from edge_agent.store.disk import PART_SUFFIX, disk_error, sync_folder, write_durably
+from edge_agent.store.disk import (
+    PART_SUFFIX,
+    disk_error,
+    give_to_owner,
+    sync_folder,
+    write_durably,
+)
 from edge_agent.store.slots import Slots
 from edge_agent.update.states import AT_REST, Phase
 from edge_agent.wire.codec import decode, encode
@@ -116,7 +122,7 @@ def put_offer(state_dir: Path, offer: Offer, artifacts: Mapping[str, Path]) -> N
                     _copy(path, part / ARTIFACTS / sha256)
                 write_durably(part / OFFER, encode(offer))
                 sync_folder(part / ARTIFACTS)
-                _give_to_owner(state_dir, part)
+                give_to_owner(state_dir, part, *part.rglob("*"))
                 if inbox.exists():
                     inbox.rename(old)
                 part.rename(inbox)
@@ -233,15 +239,6 @@ def _copy(source: Path, target: Path) -> None:
         os.fsync(out.fileno())
 
 
-def _give_to_owner(state_dir: Path, part: Path) -> None:
-    """Give what root writes to the user whose agent shall move it."""
-    owner = state_dir.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        return
-    for path in (part, *part.rglob("*")):
-        os.chown(path, owner.st_uid, owner.st_gid)
-
-
 @contextlib.contextmanager
 def _lock(state_dir: Path) -> Iterator[None]:
     """Hold the inbox's lock.
@@ -250,8 +247,9 @@ def _lock(state_dir: Path) -> Iterator[None]:
         InboxBusyError: Somebody else holds it.
         OSError: It cannot be opened.
     """
-    handle = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
+    handle = os.open(state_dir / LOCK, os.O_RDONLY | os.O_CREAT, 0o600)
     try:
+        give_to_owner(state_dir, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,13 +13,14 @@ import click
 
 from edge_agent.base.exit_codes import ShoalError
 from edge_agent.base.program import run_command_line
-from hub.config import Home
+from hub.cli.output import show_waiting
+from hub.config import HOME_VARIABLE, Home
 
-HOME_VARIABLE = "SHOAL_HUB_HOME"
 DEFAULT_HOME = Path("hub-home")
 
 _COMMANDS = {
     "alerts": "hub.cli.alerts:alerts",
+    "backup": "hub.cli.backup:backup",
     "bench": "hub.cli.bench:bench",
     "broker": "hub.cli.broker:broker",
     "demo": "hub.demo.cli:demo",
@@ -83,6 +84,8 @@ def cli(ctx: click.Context, home: Path) -> None:
     by a gate, 8 broker unreachable.
     """
     ctx.obj = Home(home)
+    if ctx.invoked_subcommand != "serve":  # which logs it
+        show_waiting()
 
 
 def main() -> None:

@@ -140,10 +140,10 @@ def export_root_command(home: Home, version: int | None, target: Path) -> None:
 
     A device may start from any version: it follows the chain of signatures.
     """
-    from hub.files import write_durably
+    from hub.files import PUBLIC, write_durably
 
     data = Brought(folders=(), files=()).ceremony(home).root(version)
-    write_durably(target, data)
+    write_durably(target, data, mode=PUBLIC)
     click.echo(f"wrote {target}", err=True)
 
 

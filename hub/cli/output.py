@@ -1,5 +1,6 @@
 """Printing: JSON, tables on a terminal, plain columns elsewhere, ages for people."""
 
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ _HOUR_S = 3600
 _DAY_S = 86_400
 
 _UNITS = {"s": 1, "m": _MINUTE_S, "h": _HOUR_S, "d": _DAY_S}
+
+_LOCKS = "hub.locks"
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON with stable fields."
@@ -50,6 +53,22 @@ def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
         click.echo(f"{name.ljust(width)}  {value}")
+
+
+class _Shown(logging.Handler):
+    """Shows what a record's ``text`` says on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        click.echo(vars(record).get("text", record.getMessage()), err=True)
+
+
+_SHOWN = _Shown()
+
+
+def show_waiting() -> None:
+    """Show what a command waits for, where nothing else shows what is logged."""
+    logging.getLogger(_LOCKS).addHandler(_SHOWN)
 
 
 def age_text(seconds: float) -> str:

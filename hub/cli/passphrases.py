@@ -44,6 +44,17 @@ _BROUGHT = (
         " times, new keys get the first. Default: asked for at the terminal.",
     ),
 )
+_SEALS = (
+    click.option(
+        "--passphrase-file",
+        "files",
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="A file whose first line is the passphrase of the backup's keys; to open"
+        " them, several may be given. Default: asked for at the terminal.",
+    ),
+)
 _NEW = (
     click.option(
         "--no-passphrase",
@@ -65,8 +76,8 @@ _NEW = (
 class Brought:
     """What a person brought along for a signature, and how new keys are to be kept."""
 
-    folders: tuple[Path, ...]
-    files: tuple[Path, ...]
+    folders: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
     bare: bool = False
     protect_models: bool = False
 
@@ -79,7 +90,7 @@ class Brought:
         if not home.tuf.exists():
             read_home(home)  # says that there is no hub
         return Ceremony(
-            home, SystemClock(), offline=self.folders, passphrases=self._opening()
+            home, SystemClock(), offline=self.folders, passphrases=self.opening()
         )
 
     def new_keys(self, *, is_protected: bool = True) -> "NewKeys":
@@ -92,11 +103,22 @@ class Brought:
 
         return NewKeys(
             folder=self.folders[0] if self.folders else None,
-            passphrase=self._new_passphrase() if is_protected else None,
+            passphrase=None
+            if self.bare or not is_protected
+            else self.new_passphrase(
+                "the new offline keys",
+                instead="--passphrase-file FILE, or --no-passphrase for trying out",
+            ),
             protect_models=self.protect_models,
         )
 
-    def _opening(self) -> Callable[[Path], Iterable[bytes]]:
+    @property
+    def can_open(self) -> bool:
+        """Whether there are passphrases, or somebody to ask for them."""
+        return bool(self.files) or sys.stdin.isatty()
+
+    def opening(self) -> Callable[[Path], Iterable[bytes]]:
+        """Return what yields the passphrases to be tried for a file."""
         known = [_read(file) for file in self.files]
 
         def candidates(path: Path) -> Iterator[bytes]:
@@ -112,22 +134,31 @@ class Brought:
 
         return candidates
 
-    def _new_passphrase(self) -> bytes | None:
-        if self.bare:
-            return None
+    def new_passphrase(self, of: str, *, instead: str) -> bytes:
+        """Return a new passphrase: asked for twice at a terminal, else from a file.
+
+        Args:
+            of: What it is to protect.
+            instead: What to do where nobody can be asked.
+
+        Raises:
+            DeniedError: There is none, or it is too short (``HUB-KEYS-007``).
+        """
         if self.files:
             found = _read(self.files[0])
         elif sys.stdin.isatty():
-            text = "Passphrase for the new offline keys"
             found = click.prompt(
-                text, hide_input=True, confirmation_prompt=True, err=True
+                f"Passphrase for {of}",
+                hide_input=True,
+                confirmation_prompt=True,
+                err=True,
             ).encode()
         else:
             raise DeniedError(
                 "HUB-KEYS-007",
-                "keys of root and targets need a passphrase, and there is no terminal"
-                " to ask at",
-                cure="--passphrase-file FILE, or --no-passphrase for trying out",
+                f"there has to be a passphrase for {of}, and there is no terminal to"
+                " ask at",
+                cure=instead,
             )
         if len(found) < MIN_CHARACTERS:
             raise DeniedError(
@@ -141,6 +172,11 @@ class Brought:
 def brings_keys(command: _Command) -> _Command:
     """Give a command the options of one that signs, as its parameter ``brought``."""
     return _gather(command, _BROUGHT)
+
+
+def seals(command: _Command) -> _Command:
+    """Give a command the option for the passphrase of a backup, as ``brought``."""
+    return _gather(command, _SEALS)
 
 
 def makes_keys(command: _Command) -> _Command:

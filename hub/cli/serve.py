@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from hub.cli.output import utc_text
 from hub.config import Home
 from hub.ingest.shard import Shard
 from hub.role import Part, Role
@@ -13,6 +14,7 @@ from hub.role import Part, Role
 log = logging.getLogger(__name__)
 
 KEYS_WARNING = "keys.warning"
+HOME_RESTORED = "home.restored"
 
 
 def _read_shard(
@@ -31,6 +33,22 @@ def _tell_of_keys(home: Home) -> None:
 
     for warning in Ceremony(home, SystemClock()).status().warnings:
         log.warning(KEYS_WARNING, extra={"text": warning.text, "cure": warning.cure})
+
+
+def _tell_of_restore(home: Home) -> None:
+    """Log that this home was made of a backup: devices may know newer numbers."""
+    from hub.backup.restore import read_restored
+
+    found = read_restored(home)
+    if found is not None:
+        log.warning(
+            HOME_RESTORED,
+            extra={
+                "backup": found.backup,
+                "made": utc_text(found.created_at),
+                "restored": utc_text(found.at),
+            },
+        )
 
 
 @click.command()
@@ -58,12 +76,17 @@ def serve(home: Home, role: str, shard: Shard, *, verbose: bool) -> None:
         raise click.UsageError("--shard goes with --role ingest")
     from edge_agent.base.log import set_up_logging
     from hub.service import Hub, open_services
+    from hub.storage.db import leave_one_file
 
     set_up_logging(verbose=verbose)
     part = Part(role=Role(role), shard=shard)
-    hub = Hub(open_services(home), part)
+    services = open_services(home)
+    hub = Hub(services, part)
     if part.controls:
         _tell_of_keys(home)
+        _tell_of_restore(home)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: hub.request_stop())
-    sys.exit(hub.run())
+    code = hub.run()
+    leave_one_file(services.engine)
+    sys.exit(code)

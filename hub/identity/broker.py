@@ -19,7 +19,7 @@ from edge_agent.wire.topics import Leaf
 from edge_agent.wire.version import TOPIC_PREFIX
 from hub.config import BrokerConfig, Home
 from hub.errors import HubError, RefusedError
-from hub.files import write_durably
+from hub.files import PUBLIC, write_durably
 from hub.identity.ca import HUB_USER, WATCH_USER, open_authority
 from hub.identity.service import IdentityService
 from hub.ingest.shard import MAX_SHARDS
@@ -29,6 +29,8 @@ PID_FILE = "mosquitto.pid"
 LOOPBACK = ("localhost", "127.0.0.1")
 _RENEW_BEFORE = timedelta(days=200)
 _PRIVATE = 0o600
+_BROKERS = 0o755
+"""The broker is another user's: it reads all but the key again while it runs."""
 _WRITES = ("up/#", Leaf.PRESENCE, Leaf.REPORTED, Leaf.BLOCK_GET)
 _READS = (Leaf.DESIRED, Leaf.ACK, Leaf.CMD, Leaf.BLOCK_DATA)
 
@@ -46,12 +48,19 @@ def write_broker(
     authority = identity.authority()
     key, certificate = authority.server(names, datetime.now(UTC))
     try:
-        (folder / "data").mkdir(parents=True, exist_ok=True)
-        write_durably(folder / "ca.pem", authority.pem)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(_BROKERS)
+        (folder / "data").mkdir(exist_ok=True)
+        write_durably(folder / "ca.pem", authority.pem, mode=PUBLIC)
         write_durably(folder / "server.key", key, mode=_PRIVATE)
-        write_durably(folder / "server.pem", certificate)
+        write_durably(folder / "server.pem", certificate, mode=PUBLIC)
         _write_changing(folder, identity)
-        write_durably(folder / "mosquitto.conf", _configuration(folder, port).encode())
+        write_durably(
+            folder / "mosquitto.conf",
+            _configuration(folder, port).encode(),
+            mode=PUBLIC,
+        )
     except OSError as error:
         raise _unwritable(folder, error) from error
 
@@ -86,9 +95,9 @@ def reload_broker(folder: Path) -> bool:
 
 
 def _write_changing(folder: Path, identity: IdentityService) -> None:
-    write_durably(folder / "crl.pem", identity.revocations())
+    write_durably(folder / "crl.pem", identity.revocations(), mode=PUBLIC)
     denied = sorted(identity.revoked_devices())
-    write_durably(folder / "acl", rules(denied).encode())
+    write_durably(folder / "acl", rules(denied).encode(), mode=PUBLIC)
 
 
 def rules(denied: Sequence[str] = ()) -> str:

@@ -5,7 +5,6 @@ the validity of a certificate are the hub's. Nothing here remembers anything; th
 :mod:`hub.identity.service`.
 """
 
-import fcntl
 import ipaddress
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from hub.config import Home
 from hub.errors import HubError, RefusedError
 from hub.files import write_durably
+from hub.locks import wait_for_flock
 
 HUB_USER = "shoal-hub"
 """Common name of ``hub serve`` on the broker, which may read and write everything."""
@@ -205,7 +205,7 @@ def _create(home: Home, now: datetime) -> None:
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
     with (folder / ".lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_flock(lock, f"the keys in {folder}")
         yield
 
 

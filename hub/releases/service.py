@@ -36,7 +36,7 @@ from hub.files import sha256_of, sync_file, sync_folder, write_durably
 from hub.releases.deltas import Delta, build_deltas, delta_path, read_deltas
 from hub.releases.intake import Intake, check_bundle, read_bundle
 from hub.releases.tuf_repo import TargetRef, TufRepo
-from hub.scratch import scratch_file, scratch_folder, sweep
+from hub.scratch import give_to_owner, scratch_file, scratch_folder, sweep
 from hub.storage import devices as device_store
 from hub.storage import releases as store
 from hub.storage import rollouts as rollout_store
@@ -236,7 +236,6 @@ class ReleaseService:
         names = [BUNDLE_FILE, *(ref.name for ref in bundle.files)]
         self._home.releases.mkdir(parents=True, exist_ok=True)
         with scratch_folder(self._home.releases) as copy:
-            copy.chmod(0o755)
             for name in names:
                 file = source / name
                 if not file.is_file():
@@ -246,6 +245,7 @@ class ReleaseService:
                 if file.stat().st_size > MAX_ARTIFACT_BYTES:
                     raise RefusedError("HUB-RELEASE-003", f"{file} is too large")
                 shutil.copyfile(file, copy / name)
+                give_to_owner(copy, copy / name)
                 sync_file(copy / name)
             yield copy
 
@@ -336,7 +336,6 @@ class ReleaseService:
             shutil.copyfile(path, part)
             if sha256_of(part) != digest:
                 raise RefusedError("HUB-RELEASE-011", f"{path} changed while copied")
-            os.fchmod(handle, 0o644)
             os.fsync(handle)
             part.replace(target)
 

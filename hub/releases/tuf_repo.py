@@ -12,7 +12,6 @@ Called by :mod:`hub.releases.service` and :mod:`hub.releases.ceremony`; a lock k
 processes apart.
 """
 
-import fcntl
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from edge_agent.wire.control import TufBundle
 from edge_agent.wire.trust import read_min_release
 from hub.errors import ConflictError, HubError
 from hub.files import write_durably
+from hub.locks import wait_for_flock
 from hub.releases.metadata_set import TIMESTAMP_FILE, MetadataSet
 from hub.releases.roles import (
     MODELS,
@@ -351,7 +351,7 @@ class TufRepo:
         except OSError as error:
             raise _unreadable(lock, error) from error
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            wait_for_flock(file, f"the metadata in {self._folder}")
             yield
 
 

@@ -1,18 +1,18 @@
 """Opening the hub's database and the one way to write to it.
 
-SQLite is the default: WAL, so that readers never wait for the writer;
-``synchronous=FULL``, because an acknowledgement promises that a power cut loses
-nothing; and ``BEGIN IMMEDIATE`` for writes, because a transaction that reads first and
-takes the write lock later can fail where waiting would have done. PostgreSQL is a URL
-away. Every process of the hub opens the database here.
+SQLite is the default: see :mod:`hub.storage.sqlite_file` for how it is opened. Writes
+take its lock at their beginning, because a transaction that reads first and takes the
+write lock later can fail where waiting would have done. PostgreSQL is a URL away. Every
+process of the hub opens the database here, and takes no lock for it where the schema
+is the present one.
 """
 
-import fcntl
+import atexit
 import functools
+import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
 from sqlalchemy import (
@@ -22,7 +22,6 @@ from sqlalchemy import (
     Engine,
     Table,
     create_engine,
-    event,
     inspect,
     make_url,
     text,
@@ -31,56 +30,140 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from hub.errors import ConflictError, HubError
+from hub.storage.sqlite_file import (
+    BEGIN,
+    BEGIN_WRITE,
+    close_to_others,
+    is_wal,
+    opening,
+    set_up,
+    set_wal,
+)
+from hub.storage.url import load_driver, sqlite_file
 
-HEAD = "0007"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def _newest_migration() -> str:
+    """Return the number that the newest file of a migration begins with.
+
+    Alembic would tell the same, but takes longer to import than a command to run.
+    """
+    names = (path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+    return max(names).partition("_")[0]
+
+
+HEAD = _newest_migration()
 """The newest migration; the one that this version of the hub works with."""
 
 Values = tuple[str | int | float | bool | None, ...]
 
-_BUSY_TIMEOUT_MS = 15_000
-_CHECKPOINT_PAGES = 4000
-"""16 MiB: pages of an index that many groups touch are written back once."""
-_BEGIN = "shoal_begin"
-_MIGRATIONS = Path(__file__).parent / "migrations"
+_OPEN: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""What is closed when the program ends: see :func:`_close_all`."""
 
 
-def open_database(url: str) -> Engine:
+def open_database(where: str | URL) -> Engine:
     """Open a database and bring its schema to :data:`HEAD`.
 
     Several processes may open the same SQLite file at the same time: the first
-    migrates, the others wait for it.
+    migrates, the others wait for it. At the end of the program it is closed, so that
+    SQLite's file is the whole database once nobody has it open.
 
     Raises:
+        SettingsError: Its driver is not installed (``HUB-STORE-005``).
         HubError: It cannot be opened (``HUB-STORE-001``).
         ConflictError: A newer hub wrote it (``HUB-STORE-002``).
     """
+    url = make_url(where)
+    load_driver(url)
     engine = create_engine(url)
+    path = sqlite_file(url)
     if engine.dialect.name == "sqlite":
-        _set_up_sqlite(engine)
+        set_up(engine, path)
     try:
-        with _opening(engine.url), engine.connect() as connection:
-            present = _revision(connection)
-        if present != HEAD:
-            with _opening(engine.url), transaction(engine) as connection:
-                _migrate(connection)
+        if not _is_current(engine, path):
+            _bring_up(engine, path)
     except (SQLAlchemyError, OSError) as error:
         engine.dispose()
-        raise HubError(
-            "HUB-STORE-001",
-            f"cannot open the database {engine.url!r}: {error}",
-            cure="check that its folder exists and can be written: run `hub init`",
-        ) from error
+        raise _cannot_open(url, error) from error
     except HubError:
         engine.dispose()
         raise
+    if not _OPEN:
+        # Registered late, so called early: before anything that logs is torn down.
+        atexit.register(_close_all)
+    _OPEN.add(engine)
     return engine
+
+
+def leave_one_file(engine: Engine) -> None:
+    """Move what SQLite has in its WAL into the file itself, also beside a reader.
+
+    For the orderly end of a program that writes. Somebody who reads an older state at
+    this very moment, or writes, is not waited for: the last who closes the database
+    does the same.
+    """
+    if engine.dialect.name == "sqlite":
+        with suppress(SQLAlchemyError), engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            if driver is not None:
+                driver.execute("PRAGMA busy_timeout=0").close()
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+    engine.dispose()
+
+
+def _close_all() -> None:
+    """Close connections: the last one to a file empties and removes its WAL."""
+    for engine in list(_OPEN):
+        engine.dispose()
+
+
+def _is_current(engine: Engine, path: Path | None) -> bool:
+    """Tell whether nothing is to be done; takes no lock that anybody waits for."""
+    if path is not None:
+        if not path.exists():
+            return False
+        close_to_others(path)
+    with engine.connect() as connection:
+        return (path is None or is_wal(connection)) and _revision(connection) == HEAD
+
+
+def _bring_up(engine: Engine, path: Path | None) -> None:
+    with opening(path):
+        if path is not None:
+            set_wal(engine)
+        with engine.connect() as connection:
+            present = _revision(connection)
+        if present != HEAD:
+            with transaction(engine) as connection:
+                _migrate(connection)
+
+
+def _cannot_open(url: URL, error: Exception) -> HubError:
+    path = sqlite_file(url)
+    cure = "check that the server runs, and that it lets this user and host in"
+    if path is not None:
+        cure = "check that its folder exists and can be written: run `hub init`"
+        if path.is_file():
+            cure = (
+                "see that the hub's user may read and write it; if it is damaged:"
+                " `hub backup restore`"
+            )
+    why = str(getattr(error, "orig", None) or error).strip().replace("\n", " ")
+    return HubError(
+        "HUB-STORE-001", f"cannot open the database {url!r}: {why}", cure=cure
+    )
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Open a write transaction: committed at the end, rolled back on an exception."""
+    """Open a write transaction: committed at the end, rolled back on an exception.
+
+    Raises:
+        BusyError: Another process writes for too long (``HUB-STORE-006``).
+    """
     with (
-        engine.connect().execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}) as connection,
+        engine.connect().execution_options(**{BEGIN: BEGIN_WRITE}) as connection,
         connection.begin(),
     ):
         yield connection
@@ -134,43 +217,6 @@ def _compiled_insert(
         dialect=dialect, column_keys=list(names)
     )
     return str(compiled), compiled.positional
-
-
-def _set_up_sqlite(engine: Engine) -> None:
-    """Take over ``BEGIN`` from the driver, which would send it too late."""
-
-    @event.listens_for(engine, "connect")
-    def _on_connect(connection: SqliteConnection, _: object) -> None:
-        connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout={_BUSY_TIMEOUT_MS}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
-        ):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def _on_begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        connection.exec_driver_sql(str(options.get(_BEGIN, "BEGIN")))
-
-
-@contextmanager
-def _opening(url: URL) -> Iterator[None]:
-    """Let one process at a time open a SQLite file.
-
-    The change to WAL fails at once, without waiting, while another connection does
-    the same; so it needs a lock of its own.
-    """
-    path = make_url(url).database
-    if url.get_backend_name() != "sqlite" or not path or path == ":memory:":
-        yield
-        return
-    with Path(f"{path}.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _revision(connection: Connection) -> str:

@@ -1,0 +1,1 @@
+"""Backups of a hub: made while it serves, verified, restored into a new home."""
