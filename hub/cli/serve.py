@@ -57,9 +57,11 @@ def serve(home: Home, role: str, shard: Shard, *, verbose: bool) -> None:
     if shard.of > 1 and role != Role.INGEST:
         raise click.UsageError("--shard goes with --role ingest")
     from edge_agent.base.log import set_up_logging
+    from hub.descriptors import raise_limit
     from hub.service import Hub, open_services
 
     set_up_logging(verbose=verbose)
+    raise_limit()
     part = Part(role=Role(role), shard=shard)
     hub = Hub(open_services(home), part)
     if part.controls:
