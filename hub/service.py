@@ -26,6 +26,7 @@ from hub.blocks import BlockServer
 from hub.config import Home, HubConfig
 from hub.devices.service import DeviceService
 from hub.home import read_home
+from hub.identity.access import Access
 from hub.identity.service import IdentityService
 from hub.releases.roles import MODELS
 from hub.releases.service import ReleaseService
@@ -86,7 +87,8 @@ def open_services(
     engine = open_database(home.database_url(config))
     tuf = TufRepo(home.tuf, signer or Signer([home.keys]))
     releases = ReleaseService(engine, home, config.monitor, clock, tuf)
-    devices = DeviceService(engine, config, clock, tuf)
+    access = Access(engine, clock, expires=config.broker.tls.enabled)
+    devices = DeviceService(engine, config, clock, tuf, access)
     rollouts = RolloutService(
         engine, config.rollout, clock, devices, min_release=tuf.min_release
     )
@@ -114,7 +116,7 @@ def open_services(
         tuf=tuf,
         releases=releases,
         devices=devices,
-        identity=IdentityService(engine, home, config.identity, clock),
+        identity=IdentityService(engine, home, config.identity, clock, access),
         rollouts=rollouts,
         retrain=retrain,
     )
@@ -130,6 +132,7 @@ class Hub:
             ConflictError: Another process has this part (``HUB-SERVE-001``).
         """
         from hub.identity.broker import hub_broker
+        from hub.identity.enforcement import Enforcement
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
         from hub.monitor.late_evidence import LateEvidenceWatch
@@ -156,8 +159,16 @@ class Hub:
             on_control=self._take_control if part.controls else None,
             on_up=services.devices.republish_all,
         )
+        identity = services.identity
+        self._writer.find_denied = identity.access.denied
+        self._enforcement = Enforcement(
+            services.engine, services.home, identity, services.clock
+        )
         self._blocks = BlockServer(
-            services.home.artifacts, self._link.send_through, services.clock
+            services.home.artifacts,
+            self._link.send_through,
+            services.clock,
+            identity.access.is_denied,
         )
         self._retention = Retention(
             services.engine, services.clock, config.storage.keep_days
@@ -250,6 +261,7 @@ class Hub:
 
     def _tick(self) -> None:
         services = self._services
+        self._enforcement.tick()
         services.devices.receive()
         self._monitor.tick()
         services.retrain.tick()

@@ -65,6 +65,7 @@ class GateLimits:
     connections: int
     per_address: int
     wait_s: float = WAIT_S
+    look_back_s: float = LOOK_BACK_S
 
 
 class Held:
@@ -90,14 +91,14 @@ class Held:
             self.phase, self.since = phase, now
             self._looked_at, self._acked = now, self._sock.acked()
 
-    def is_overdue(self, now: float, wait_s: float) -> bool:
+    def is_overdue(self, now: float, limits: GateLimits) -> bool:
         """Tell whether it has had its time."""
         if self.phase not in {Phase.ANSWER, Phase.KEPT}:
-            return now - self.since > wait_s
-        if now - self._looked_at < LOOK_BACK_S:
+            return now - self.since > limits.wait_s
+        if now - self._looked_at < limits.look_back_s:
             return False
         acked = self._sock.acked()
-        slow = acked - self._acked < SLOWEST_BYTES_S * LOOK_BACK_S
+        slow = acked - self._acked < SLOWEST_BYTES_S * limits.look_back_s
         self._looked_at, self._acked = now, acked
         return slow
 
@@ -212,7 +213,7 @@ class Gate:
     def _sweep(self) -> None:
         now = time.monotonic()
         for held in list(self._open):
-            if held.is_overdue(now, self._limits.wait_s):
+            if held.is_overdue(now, self._limits):
                 held.end()
         self._sweeping = False
         if self._open:

@@ -14,6 +14,7 @@ class GatedProtocol(H11Protocol):
 
     gate: Gate
     _held: Held | None = None
+    _answered = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Go on where the gate let it in."""
@@ -31,6 +32,7 @@ class GatedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Note that the next request may come."""
+        self._answered = True
         super().on_response_complete()
         self._note()
 
@@ -43,7 +45,7 @@ class GatedProtocol(H11Protocol):
         if state is h11.SEND_BODY:
             return Phase.BODY
         if state is h11.IDLE:
-            begun = self.cycle is None or bool(self.conn.trailing_data[0])
+            begun = not self._answered or bool(self.conn.trailing_data[0])
             return Phase.HEAD if begun else Phase.KEPT
         return Phase.ANSWER
 

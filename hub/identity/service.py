@@ -30,6 +30,7 @@ from edge_agent.wire.enrol import (
 from edge_agent.wire.topics import is_device_id
 from hub.config import Home, IdentityConfig
 from hub.errors import DeniedError, NotFoundError, RefusedError, TooManyError
+from hub.identity.access import Access
 from hub.identity.budget import Allowance, Budgets
 from hub.identity.ca import HUB_USER, WATCH_USER, Authority, open_authority
 from hub.storage import identity as store
@@ -63,9 +64,16 @@ class IdentityService:
     """Gives devices their names on the broker, and takes them away."""
 
     def __init__(
-        self, engine: Engine, home: Home, config: IdentityConfig, clock: Clock
+        self,
+        engine: Engine,
+        home: Home,
+        config: IdentityConfig,
+        clock: Clock,
+        access: Access | None = None,
     ) -> None:
         """Work on one database and the authority of one home folder."""
+        self.access = access or Access(engine, clock)
+        """Who may say nothing any more."""
         self._engine = engine
         self._home = home
         self._days = config.certificate_days
@@ -83,12 +91,7 @@ class IdentityService:
             RefusedError: It is no device id, or one that the hub uses itself
                 (``HUB-ENROL-001``).
         """
-        if not is_device_id(device) or device.startswith(_RESERVED):
-            raise RefusedError(
-                "HUB-ENROL-001",
-                f"{device!r} cannot be the id of a device",
-                cure="use 1 to 64 letters, digits, _ and -",
-            )
+        require_device_id(device)
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         now = self._clock.wall()
         row = TokenRow(
@@ -157,6 +160,7 @@ class IdentityService:
             token = store.get_token(conn, device)
             store.drop_token(conn, device)
             count = store.revoke(conn, device, now)
+            store.note_silenced(conn, [device])
         if not count and token is None:
             raise NotFoundError(
                 "HUB-ENROL-007", f"{device} has no certificate that is valid"
@@ -165,9 +169,9 @@ class IdentityService:
         return count
 
     def revoked_devices(self) -> set[str]:
-        """Return the devices that may say nothing any more."""
+        """Return the devices that may say nothing any more: revoked, or expired."""
         with self._engine.connect() as conn:
-            return store.revoked_devices(conn)
+            return self.access.denied(conn)
 
     def expiries(self) -> dict[str, float]:
         """Return, by device, until when it has a certificate (Unix time)."""
@@ -219,6 +223,21 @@ class IdentityService:
             expires_at=issued.expires_at,
         )
         return EnrolReply(certificate=issued.pem.decode(), ca=authority.pem.decode())
+
+
+def require_device_id(device: str) -> None:
+    """Refuse what no device can be called.
+
+    Raises:
+        RefusedError: It is no device id, or one that the hub uses itself
+            (``HUB-ENROL-001``).
+    """
+    if not is_device_id(device) or device.startswith(_RESERVED):
+        raise RefusedError(
+            "HUB-ENROL-001",
+            f"{device!r} cannot be the id of a device",
+            cure="use 1 to 64 letters, digits, _ and -",
+        )
 
 
 def _digest(secret: str) -> str:
