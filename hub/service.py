@@ -27,6 +27,7 @@ from hub.config import Home, HubConfig
 from hub.devices.service import DeviceService
 from hub.home import read_home
 from hub.identity.access import Access
+from hub.identity.enforcement import Enforcement
 from hub.identity.service import IdentityService
 from hub.releases.roles import MODELS
 from hub.releases.service import ReleaseService
@@ -66,6 +67,7 @@ class Services:
     releases: ReleaseService
     devices: DeviceService
     identity: IdentityService
+    enforcement: Enforcement
     rollouts: RolloutService
     retrain: RetrainService
 
@@ -108,6 +110,7 @@ def open_services(
         take_in=take_in,
         roll_out=rollouts.start,
     )
+    identity = IdentityService(engine, home, config.identity, clock, access)
     return Services(
         home=home,
         config=config,
@@ -116,7 +119,8 @@ def open_services(
         tuf=tuf,
         releases=releases,
         devices=devices,
-        identity=IdentityService(engine, home, config.identity, clock, access),
+        identity=identity,
+        enforcement=Enforcement(engine, home, identity, clock),
         rollouts=rollouts,
         retrain=retrain,
     )
@@ -132,7 +136,6 @@ class Hub:
             ConflictError: Another process has this part (``HUB-SERVE-001``).
         """
         from hub.identity.broker import hub_broker
-        from hub.identity.enforcement import Enforcement
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
         from hub.monitor.late_evidence import LateEvidenceWatch
@@ -159,17 +162,8 @@ class Hub:
             on_control=self._take_control if part.controls else None,
             on_up=services.devices.republish_all,
         )
-        identity = services.identity
-        self._writer.find_denied = identity.access.denied
-        self._enforcement = Enforcement(
-            services.engine, services.home, identity, services.clock
-        )
-        self._blocks = BlockServer(
-            services.home.artifacts,
-            self._link.send_through,
-            services.clock,
-            identity.access.is_denied,
-        )
+        self._writer.find_denied = services.identity.access.denied
+        self._blocks = self._block_server()
         self._retention = Retention(
             services.engine, services.clock, config.storage.keep_days
         )
@@ -261,7 +255,7 @@ class Hub:
 
     def _tick(self) -> None:
         services = self._services
-        self._enforcement.tick()
+        services.enforcement.tick()
         services.devices.receive()
         self._monitor.tick()
         services.retrain.tick()
@@ -287,6 +281,15 @@ class Hub:
 
     def _publish_ack(self, topic: str, payload: bytes) -> None:
         self._link.send(topic, payload)
+
+    def _block_server(self) -> BlockServer:
+        services = self._services
+        return BlockServer(
+            services.home.artifacts,
+            self._link.send_through,
+            services.clock,
+            services.identity.access.is_denied,
+        )
 
     def _http(self) -> "HttpServer":
         from hub.api.server import HttpServer
