@@ -4,7 +4,8 @@ A thread of its own answers one request after the other, and waits until each bl
 on the socket, so that acknowledgements of telemetry are at most one block behind. The
 queue of requests is bounded, and so is what a device gets a second; what is beyond
 either is dropped (and counted), as devices ask again. Only what lies in the folder of
-published artifacts, under a name of 64 hex digits, can be asked for.
+published artifacts, under a name of 64 hex digits, can be asked for, and not by devices
+whose certificates are revoked or have expired.
 """
 
 import logging
@@ -55,8 +56,15 @@ class BlockStats:
 class BlockServer:
     """Answers requests for blocks. :meth:`run` is the body of a thread."""
 
-    def __init__(self, artifacts: Path, send: Send, clock: Clock) -> None:
-        """Serve the files of a folder."""
+    def __init__(
+        self,
+        artifacts: Path,
+        send: Send,
+        clock: Clock,
+        is_denied: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """Serve the files of a folder to devices that are not denied."""
+        self._is_denied = is_denied
         self._artifacts, self._send, self._clock = artifacts, send, clock
         self._queue: queue.Queue[tuple[str, bytes]] = queue.Queue(QUEUE)
         self._left: dict[str, tuple[float, float]] = {}
@@ -88,6 +96,9 @@ class BlockServer:
         try:
             request = codec.decode(payload, BlockRequest, limit=MAX_REQUEST_BYTES)
         except WireError:
+            self.stats.dropped += 1
+            return True
+        if self._is_denied(device):
             self.stats.dropped += 1
         else:
             self._answer(device, request)

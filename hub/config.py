@@ -57,13 +57,16 @@ class ApiConfig(Strict, frozen=True, kw_only=True):
     """The HTTP server: artifacts and enrolment.
 
     ``public_url`` is what devices are told. ``tls`` serves HTTPS with a certificate of
-    the hub's own authority: tokens travel here, so beyond loopback it should be on.
+    the hub's own authority: tokens travel here, so beyond loopback it is needed, unless
+    ``allow_plaintext``, which is for a proxy on another machine that ends TLS (one on
+    this machine reaches loopback).
     """
 
     host: str = "127.0.0.1"
     port: Port = 8770
     public_url: str = ""
     tls: bool = False
+    allow_plaintext: bool = False
 
 
 class IdentityConfig(Strict, frozen=True, kw_only=True):

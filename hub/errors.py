@@ -31,6 +31,12 @@ class DeniedError(HubError):
     exit_code = ExitCode.AUTH
 
 
+class TooManyError(HubError):
+    """Who asks has had its share for now."""
+
+    exit_code = ExitCode.REFUSED
+
+
 class UnreachableError(HubError):
     """The broker cannot be reached."""
 

@@ -26,6 +26,8 @@ from hub.blocks import BlockServer
 from hub.config import Home, HubConfig
 from hub.devices.service import DeviceService
 from hub.home import read_home
+from hub.identity.access import Access
+from hub.identity.enforcement import Enforcement
 from hub.identity.service import IdentityService
 from hub.releases.roles import MODELS
 from hub.releases.service import ReleaseService
@@ -65,6 +67,7 @@ class Services:
     releases: ReleaseService
     devices: DeviceService
     identity: IdentityService
+    enforcement: Enforcement
     rollouts: RolloutService
     retrain: RetrainService
 
@@ -86,7 +89,8 @@ def open_services(
     engine = open_database(home.database_url(config))
     tuf = TufRepo(home.tuf, signer or Signer([home.keys]))
     releases = ReleaseService(engine, home, config.monitor, clock, tuf)
-    devices = DeviceService(engine, config, clock, tuf)
+    access = Access(engine, clock, expires=config.broker.tls.enabled)
+    devices = DeviceService(engine, config, clock, tuf, access)
     rollouts = RolloutService(
         engine, config.rollout, clock, devices, min_release=tuf.min_release
     )
@@ -106,6 +110,7 @@ def open_services(
         take_in=take_in,
         roll_out=rollouts.start,
     )
+    identity = IdentityService(engine, home, config.identity, clock, access)
     return Services(
         home=home,
         config=config,
@@ -114,7 +119,8 @@ def open_services(
         tuf=tuf,
         releases=releases,
         devices=devices,
-        identity=IdentityService(engine, home, config.identity, clock),
+        identity=identity,
+        enforcement=Enforcement(engine, home, identity, clock),
         rollouts=rollouts,
         retrain=retrain,
     )
@@ -156,9 +162,8 @@ class Hub:
             on_control=self._take_control if part.controls else None,
             on_up=services.devices.republish_all,
         )
-        self._blocks = BlockServer(
-            services.home.artifacts, self._link.send_through, services.clock
-        )
+        self._writer.find_denied = services.identity.access.denied
+        self._blocks = self._block_server()
         self._retention = Retention(
             services.engine, services.clock, config.storage.keep_days
         )
@@ -250,6 +255,7 @@ class Hub:
 
     def _tick(self) -> None:
         services = self._services
+        services.enforcement.tick()
         services.devices.receive()
         self._monitor.tick()
         services.retrain.tick()
@@ -275,6 +281,15 @@ class Hub:
 
     def _publish_ack(self, topic: str, payload: bytes) -> None:
         self._link.send(topic, payload)
+
+    def _block_server(self) -> BlockServer:
+        services = self._services
+        return BlockServer(
+            services.home.artifacts,
+            self._link.send_through,
+            services.clock,
+            services.identity.access.is_denied,
+        )
 
     def _http(self) -> "HttpServer":
         from hub.api.server import HttpServer

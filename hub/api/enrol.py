@@ -1,16 +1,22 @@
 """``POST /enroll`` and ``POST /renew``: a device's way to its certificate.
 
-Everybody may ask, so a request is small, bounded before it is read, checked before
-anything is computed, and there are only so many a second.
+Everybody may ask, so a request is bounded before it is read and checked before
+anything is computed or written, a few at a time. What is refused counts:
+
+* An address (IPv6: a /64) has a budget of failed enrolments. A token that is right
+  spends nothing, so a site may enrol hundreds of devices from behind one address; who
+  guesses is stopped, and nobody at another address notices.
+* A renewal is not counted by address at all: its signature is checked first, and only
+  who made it is counted (:mod:`hub.identity.service`).
 """
 
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from edge_agent.base.clock import Clock
 from edge_agent.wire.enrol import (
@@ -21,79 +27,69 @@ from edge_agent.wire.enrol import (
     RenewRequest,
 )
 from edge_agent.wire.errors import UNREADABLE
-from hub.errors import DeniedError, HubError, RefusedError
+from hub.errors import DeniedError, HubError, RefusedError, TooManyError
+from hub.identity.budget import Allowance, Budgets, address_group
 from hub.identity.service import IdentityService
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 
-RATE_PER_S = 5.0
-BURST = 20.0
+FAILED_PER_S = 20.0
+FAILED_BURST = 200.0
+"""Failed enrolments of one address. One costs about a millisecond."""
+AT_ONCE = 2
+"""Requests of each kind that are worked on: the database serves others too."""
 
 _BAD, _DENIED, _TOO_LARGE, _TOO_MANY, _FAILED = 400, 403, 413, 429, 500
 
 
-class Rate:
-    """A bucket of leaves: ``burst`` at once, ``per_s`` in the long run."""
-
-    def __init__(self, clock: Clock, per_s: float, burst: float) -> None:
-        """Begin with a full bucket."""
-        self._clock, self._per_s, self._burst = clock, per_s, burst
-        self._left, self._at = burst, clock.mono()
-        self._lock = threading.Lock()
-
-    def take(self) -> bool:
-        """Take one leave, if there is one."""
-        with self._lock:
-            now = self._clock.mono()
-            self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
-            self._at = now
-            if self._left < 1:
-                return False
-            self._left -= 1
-            return True
-
-
 def add_enrolment(app: FastAPI, identity: IdentityService, clock: Clock) -> None:
     """Add both endpoints to the application."""
-    rate = Rate(clock, RATE_PER_S, BURST)
+    failures = Budgets(clock, Allowance(burst=FAILED_BURST, per_s=FAILED_PER_S))
+    enrolments, renewals = CapacityLimiter(AT_ONCE), CapacityLimiter(AT_ONCE)
 
     @app.post("/enroll")
     async def enroll(request: Request) -> Response:
         """Give a certificate for a one-time token."""
-        return await _answer(
-            request, rate, lambda body: identity.enrol(_decode(body, EnrolRequest))
+        address = address_group(request.client.host if request.client else "")
+        if not failures.has(address):
+            return _refusal(_too_many())
+        answer = await _answer(
+            request,
+            enrolments,
+            lambda body: identity.enrol(_decode(body, EnrolRequest)),
         )
+        if _BAD <= answer.status_code < _FAILED:
+            failures.spend(address)
+        return answer
 
     @app.post("/renew")
     async def renew(request: Request) -> Response:
         """Give a certificate for a valid one."""
         return await _answer(
-            request, rate, lambda body: identity.renew(_decode(body, RenewRequest))
+            request,
+            renewals,
+            lambda body: identity.renew(_decode(body, RenewRequest)),
         )
 
 
 async def _answer(
-    request: Request, rate: Rate, work: Callable[[bytes], EnrolReply]
+    request: Request,
+    limiter: CapacityLimiter,
+    work: Callable[[bytes], EnrolReply],
 ) -> Response:
-    if not rate.take():
-        refusal = EnrolRefusal(
-            code="HUB-ENROL-010", text="too many requests", cure="try again later"
-        )
-        return _json(refusal, _TOO_MANY, {"Retry-After": "1"})
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            refusal = EnrolRefusal(
-                code="HUB-ENROL-011",
-                text=f"the request is larger than {MAX_BODY_BYTES} bytes",
-            )
-            return _json(refusal, _TOO_LARGE, {"Connection": "close"})
     try:
-        return _json(await run_in_threadpool(work, body), 200)
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                return _refusal(_too_large())
+    except ClientDisconnect:  # nobody is there to be answered
+        return Response(status_code=_BAD)
+    try:
+        reply = await to_thread.run_sync(work, body, limiter=limiter)
     except HubError as error:
-        refusal = EnrolRefusal(code=error.code, text=error.text, cure=error.cure)
-        return _json(refusal, _status(error))
+        return _refusal(error)
+    return _json(reply, 200)
 
 
 def _decode(body: bytes, kind: type[_T]) -> _T:
@@ -103,7 +99,35 @@ def _decode(body: bytes, kind: type[_T]) -> _T:
         raise RefusedError("HUB-ENROL-012", f"not a valid request: {error}") from error
 
 
+def _too_many() -> HubError:
+    return TooManyError(
+        "HUB-ENROL-010",
+        "too many requests of this address were refused",
+        cure="try again later",
+    )
+
+
+def _too_large() -> HubError:
+    return RefusedError(
+        "HUB-ENROL-011", f"the request is larger than {MAX_BODY_BYTES} bytes"
+    )
+
+
+def _refusal(error: HubError) -> Response:
+    refusal = EnrolRefusal(code=error.code, text=error.text, cure=error.cure)
+    status, headers = _status(error), {}
+    if status == _TOO_MANY:
+        headers["Retry-After"] = "1"
+    if status in {_TOO_LARGE, _TOO_MANY}:
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return _json(refusal, status, headers)
+
+
 def _status(error: HubError) -> int:
+    if isinstance(error, TooManyError):
+        return _TOO_MANY
+    if error.code == "HUB-ENROL-011":
+        return _TOO_LARGE
     if isinstance(error, DeniedError):
         return _DENIED
     return _BAD if isinstance(error, RefusedError) else _FAILED

@@ -15,6 +15,7 @@ from fastapi.responses import Response
 
 from edge_agent.wire import codec
 from edge_agent.wire.control import TufBundle
+from hub.api.app import GET
 
 BUNDLE_PATH = "/tuf/bundle.json"
 _FOREVER = "public, max-age=31536000, immutable"
@@ -56,12 +57,12 @@ def add_metadata(
     """
     present = _Present(version, bundle)
 
-    @app.get(BUNDLE_PATH)
+    @app.api_route(BUNDLE_PATH, methods=GET)
     def whole() -> Response:
         """Return the present set."""
         return _answer(codec.encode(present.get()), _FRESH)
 
-    @app.get("/tuf/{name}")
+    @app.api_route("/tuf/{name}", methods=GET)
     def one(name: FileName) -> Response:
         """Return one file of the present set."""
         text = present.get().files.get(name)

@@ -40,12 +40,14 @@ def config_command(
     What is there is replaced. localhost and 127.0.0.1 are always among the hosts.
     """
     from hub.identity.broker import write_broker
+    from hub.identity.enforcement import remember_broker
     from hub.service import open_services
 
     services = open_services(home)
     known = services.config.broker
     port = port or (known.port if known.tls.enabled else MQTT_TLS_PORT)
     write_broker(folder, services.identity, hosts, port)
+    remember_broker(home, folder)
     click.echo(f"wrote {folder}; its owner must be mosquitto's user", err=True)
     if os.geteuid() == 0:  # mosquitto gives root up before it opens its files
         click.echo(f"so first  chown -R mosquitto {folder}", err=True)
@@ -62,9 +64,11 @@ def revocations_command(home: Home, folder: Path) -> None:
     (systemctl reload mosquitto).
     """
     from hub.identity.broker import reload_broker, write_revocations
+    from hub.identity.enforcement import remember_broker
     from hub.service import open_services
 
     write_revocations(folder, open_services(home).identity)
+    remember_broker(home, folder)
     done = reload_broker(folder)
     then = "the broker reads it" if done else "now: systemctl reload mosquitto"
     click.echo(f"wrote {folder / 'crl.pem'} and {folder / 'acl'}; {then}", err=True)

@@ -186,17 +186,20 @@ def enroll_token(home: Home, device: str, valid_for: float, *, as_json: bool) ->
 def revoke_command(home: Home, device: str, *, as_json: bool) -> None:
     """Revoke every certificate of DEVICE, and its token.
 
-    The hub takes nothing from it any more; the broker learns it by
-    hub broker revocations.
+    The hub takes nothing from it any more. The broker is told too, where its folder is
+    known (hub broker config) and may be written; else it is said what to run.
     """
+    from hub.identity.enforcement import inform_broker, what_to_run
     from hub.service import open_services
 
-    count = open_services(home).identity.revoke(device)
+    identity = open_services(home).identity
+    count = identity.revoke(device)
+    informed = inform_broker(home, identity)
     if as_json:
-        print_json({"device": device, "revoked": count})
+        print_json({"device": device, "revoked": count, "broker": informed})
         return
     click.echo(f"{count} certificates of {device} revoked", err=True)
-    click.echo("the broker learns it by  hub broker revocations --to DIR", err=True)
+    click.echo(what_to_run(home, informed), err=True)
 
 
 def _print_detail(detail: DeviceDetail) -> None:

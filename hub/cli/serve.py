@@ -75,10 +75,12 @@ def serve(home: Home, role: str, shard: Shard, *, verbose: bool) -> None:
     if shard.of > 1 and role != Role.INGEST:
         raise click.UsageError("--shard goes with --role ingest")
     from edge_agent.base.log import set_up_logging
+    from hub.descriptors import raise_limit
     from hub.service import Hub, open_services
     from hub.storage.db import leave_one_file
 
     set_up_logging(verbose=verbose)
+    raise_limit()
     part = Part(role=Role(role), shard=shard)
     services = open_services(home)
     hub = Hub(services, part)

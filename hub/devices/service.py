@@ -34,6 +34,7 @@ from hub.devices.inbox import Inbox
 from hub.devices.resign import EnvelopeSigner, is_current, resign
 from hub.devices.terms import PLAIN, Terms
 from hub.errors import NotFoundError
+from hub.identity.access import Access
 from hub.storage import clones
 from hub.storage import devices as store
 from hub.storage import releases as release_store
@@ -73,8 +74,13 @@ class DeviceService:
         config: HubConfig,
         clock: Clock,
         signer: EnvelopeSigner,
+        access: Access,
     ) -> None:
-        """Work on one database; ``signer`` signs with the hub's online key."""
+        """Work on one database; ``signer`` signs with the hub's online key.
+
+        What devices say that ``access`` denies is not believed.
+        """
+        self._access = access
         self._engine = engine
         self._config = config
         self._clock = clock
@@ -102,7 +108,10 @@ class DeviceService:
         if not messages:
             return
         with transaction(self._engine) as conn:
+            denied = self._access.denied(conn)
             for message in messages:
+                if message.device in denied:
+                    continue
                 if isinstance(message, Presence):
                     self._receive_presence(conn, message)
                 else:

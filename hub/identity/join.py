@@ -11,7 +11,7 @@ from edge_agent.base.loopback import is_loopback
 from edge_agent.wire.enrol import JoinFile
 from hub.config import Home, HubConfig
 from hub.errors import NotFoundError, RefusedError
-from hub.identity.service import IdentityService
+from hub.identity.service import IdentityService, require_device_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,7 @@ def make_join_file(
             itself can reach, or in plaintext (``HUB-ENROL-014``), or its id cannot be
             used.
     """
+    require_device_id(device)
     config = home.read_config()
     broker = config.broker
     host = reach.host or _broker_host(config)

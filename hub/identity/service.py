@@ -2,7 +2,8 @@
 
 Invariants: of a token only the sha256 is kept; a token is used up in the transaction
 that records the certificate it bought; who does not hold a token learns nothing about
-it. Called by the HTTP server and the command line.
+it, and writes nothing; a device gets only so many certificates an hour. Called by the
+HTTP server and the command line.
 """
 
 import hashlib
@@ -28,7 +29,9 @@ from edge_agent.wire.enrol import (
 )
 from edge_agent.wire.topics import is_device_id
 from hub.config import Home, IdentityConfig
-from hub.errors import DeniedError, NotFoundError, RefusedError
+from hub.errors import DeniedError, NotFoundError, RefusedError, TooManyError
+from hub.identity.access import Access
+from hub.identity.budget import Allowance, Budgets
 from hub.identity.ca import HUB_USER, WATCH_USER, Authority, open_authority
 from hub.storage import identity as store
 from hub.storage.db import transaction
@@ -43,6 +46,8 @@ DEVICE_REVOKED = "device.revoked"
 _RESERVED = (HUB_USER, WATCH_USER)
 """How the names begin that the hub itself has to the broker."""
 _SECRET_BYTES = 32
+RENEWALS = Allowance(burst=8, per_s=1 / 3600)
+"""Of one device: each leaves a row, and an entry of the list when it is revoked."""
 _ABSENT = hashlib.sha256(b"").hexdigest()
 
 
@@ -59,13 +64,21 @@ class IdentityService:
     """Gives devices their names on the broker, and takes them away."""
 
     def __init__(
-        self, engine: Engine, home: Home, config: IdentityConfig, clock: Clock
+        self,
+        engine: Engine,
+        home: Home,
+        config: IdentityConfig,
+        clock: Clock,
+        access: Access | None = None,
     ) -> None:
         """Work on one database and the authority of one home folder."""
+        self.access = access or Access(engine, clock)
+        """Who may say nothing any more."""
         self._engine = engine
         self._home = home
         self._days = config.certificate_days
         self._clock = clock
+        self._renewals = Budgets(clock, RENEWALS)
 
     def authority(self) -> Authority:
         """Return the hub's authority, made at the first use."""
@@ -78,12 +91,7 @@ class IdentityService:
             RefusedError: It is no device id, or one that the hub uses itself
                 (``HUB-ENROL-001``).
         """
-        if not is_device_id(device) or device.startswith(_RESERVED):
-            raise RefusedError(
-                "HUB-ENROL-001",
-                f"{device!r} cannot be the id of a device",
-                cure="use 1 to 64 letters, digits, _ and -",
-            )
+        require_device_id(device)
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         now = self._clock.wall()
         row = TokenRow(
@@ -103,6 +111,9 @@ class IdentityService:
             DeniedError: The token is wrong, used or expired.
             RefusedError: The signing request cannot be used; the token stays valid.
         """
+        # First without the lock of the writer, which is not everybody's to take.
+        with self._engine.connect() as conn:
+            self._check_token(store.get_token(conn, request.device), request.token)
         authority = self.authority()
         with transaction(self._engine) as conn:
             self._check_token(store.get_token(conn, request.device), request.token)
@@ -117,6 +128,7 @@ class IdentityService:
         Raises:
             DeniedError: The certificate is revoked or unknown, or did not sign this.
             RefusedError: Certificate or request cannot be used.
+            TooManyError: The device has had its share (``HUB-ENROL-016``).
         """
         authority = self.authority()
         present = authority.verify(request.certificate.encode(), self._now())
@@ -124,6 +136,12 @@ class IdentityService:
             present.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
         )
         _check_signature(present, request)
+        if not self._renewals.spend(device):
+            raise TooManyError(
+                "HUB-ENROL-016",
+                f"{device} has had its share of certificates",
+                cure="try again in an hour",
+            )
         with transaction(self._engine) as conn:
             if not store.is_valid(conn, f"{present.serial_number:x}", device):
                 raise DeniedError("HUB-ENROL-006", "the certificate is revoked")
@@ -142,6 +160,7 @@ class IdentityService:
             token = store.get_token(conn, device)
             store.drop_token(conn, device)
             count = store.revoke(conn, device, now)
+            store.note_silenced(conn, [device])
         if not count and token is None:
             raise NotFoundError(
                 "HUB-ENROL-007", f"{device} has no certificate that is valid"
@@ -150,9 +169,9 @@ class IdentityService:
         return count
 
     def revoked_devices(self) -> set[str]:
-        """Return the devices that may say nothing any more."""
+        """Return the devices that may say nothing any more: revoked, or expired."""
         with self._engine.connect() as conn:
-            return store.revoked_devices(conn)
+            return self.access.denied(conn)
 
     def expiries(self) -> dict[str, float]:
         """Return, by device, until when it has a certificate (Unix time)."""
@@ -204,6 +223,21 @@ class IdentityService:
             expires_at=issued.expires_at,
         )
         return EnrolReply(certificate=issued.pem.decode(), ca=authority.pem.decode())
+
+
+def require_device_id(device: str) -> None:
+    """Refuse what no device can be called.
+
+    Raises:
+        RefusedError: It is no device id, or one that the hub uses itself
+            (``HUB-ENROL-001``).
+    """
+    if not is_device_id(device) or device.startswith(_RESERVED):
+        raise RefusedError(
+            "HUB-ENROL-001",
+            f"{device!r} cannot be the id of a device",
+            cure="use 1 to 64 letters, digits, _ and -",
+        )
 
 
 def _digest(secret: str) -> str:

@@ -39,6 +39,7 @@ INGEST_POISON = "ingest.poison"
 INGEST_POISON_DROPPED = "ingest.poison_dropped"
 
 WAIT_S = 0.2
+DENIED = "the device's certificates are revoked or have expired"
 REVOKED_S = 2.0
 """How long a revocation takes to be known here."""
 
@@ -90,6 +91,8 @@ class IngestWriter:
         self._shard = shard or Shard()
         self._revoked: set[str] = set()
         self._revoked_at = float("-inf")
+        self.find_denied: Callable[[Connection], set[str]] = identity.revoked_devices
+        """Who is not taken in; the hub gives one that knows of expiry too."""
         self._engine, self._clock, self._publish_ack = engine, clock, publish_ack
         self._group = config.group_batches
         self._queue: queue.Queue[_Message] = queue.Queue(config.queue_batches)
@@ -135,7 +138,7 @@ class IngestWriter:
         """Decode a message's batch, or say why it is not taken."""
         read = _read(message)
         if isinstance(read.found, Arrived) and read.found.key.device in self._denied():
-            return _poisoned(message, "the device's certificates are revoked")
+            return _poisoned(message, DENIED)
         return read
 
     def _denied(self) -> set[str]:
@@ -146,7 +149,7 @@ class IngestWriter:
         now = self._clock.mono()
         if now - self._revoked_at >= REVOKED_S:
             with contextlib.suppress(SQLAlchemyError), self._engine.connect() as conn:
-                self._revoked = identity.revoked_devices(conn)
+                self._revoked = self.find_denied(conn)
             self._revoked_at = now
         return self._revoked
 

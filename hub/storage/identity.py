@@ -4,11 +4,26 @@ Plain functions over one connection; the caller owns the transaction. Called by
 :mod:`hub.identity.service`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from hub.storage.tables import CERTIFICATES, ENROL_TOKENS
+from hub.storage.tables import CERTIFICATES, DEVICES, ENROL_TOKENS
+
+_VALID_UNTIL = func.max(
+    case((CERTIFICATES.c.revoked_at.is_(None), CERTIFICATES.c.expires_at), else_=0.0)
+)
+"""Of a device's certificates: when the last one ends that is not revoked; 0: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +123,34 @@ def revoked_devices(conn: Connection) -> set[str]:
         .having(func.count() == func.count(CERTIFICATES.c.revoked_at))
     )
     return set(conn.scalars(found))
+
+
+def denied_devices(conn: Connection, now: float) -> set[str]:
+    """Return the devices whose certificates are revoked or expired, all of them.
+
+    With 0 for ``now`` nothing has expired.
+    """
+    found = (
+        select(CERTIFICATES.c.device)
+        .group_by(CERTIFICATES.c.device)
+        .having(now >= _VALID_UNTIL)
+    )
+    return set(conn.scalars(found))
+
+
+def is_denied(conn: Connection, device: str, now: float) -> bool:
+    """Tell whether a device is one of :func:`denied_devices`."""
+    found = select(_VALID_UNTIL).where(CERTIFICATES.c.device == device)
+    until = conn.execute(found).scalar_one_or_none()
+    return until is not None and now >= until
+
+
+def note_silenced(conn: Connection, devices: Iterable[str]) -> None:
+    """Note that devices are offline: nothing they say counts, their will included."""
+    conn.execute(
+        update(DEVICES).where(DEVICES.c.id == bindparam("device")).values(online=False),
+        [{"device": device} for device in devices],
+    )
 
 
 def revoked(conn: Connection, now: float) -> list[tuple[str, float]]:

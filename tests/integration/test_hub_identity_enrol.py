@@ -17,12 +17,12 @@ from sqlalchemy import text
 
 from edge_agent.wire.enrol import MAX_BODY_BYTES, EnrolReply, RenewRequest
 from hub.api.app import make_app
-from hub.api.enrol import BURST, add_enrolment
+from hub.api.enrol import FAILED_BURST, add_enrolment
 from hub.cli import cli
 from hub.config import Home, IdentityConfig
-from hub.errors import DeniedError, NotFoundError, RefusedError
+from hub.errors import DeniedError, NotFoundError, RefusedError, TooManyError
 from hub.home import create_home
-from hub.identity.service import IdentityService
+from hub.identity.service import RENEWALS, IdentityService
 from hub.service import open_services
 from hub.storage.db import open_database
 
@@ -75,11 +75,13 @@ def make_web(tmp_path: Path, identity: IdentityService, clock: HandClock) -> Fas
     return app
 
 
-def post(app: FastAPI, path: str, body: object) -> httpx.Response:
+def post(
+    app: FastAPI, path: str, body: object, address: str = "192.0.2.1"
+) -> httpx.Response:
     """Post JSON, or bytes as they are, to the application in this process."""
 
     async def go() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
+        transport = httpx.ASGITransport(app, client=(address, 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://hub") as web:
             data = body if isinstance(body, bytes) else msgspec.json.encode(body)
             return await web.post(path, content=data)
@@ -150,13 +152,65 @@ def test_requests_are_bounded(
     app = make_web(tmp_path, identity, clock)
     large = post(app, "/enroll", b"x" * (MAX_BODY_BYTES + 1))
     broken = post(app, "/enroll", b"{")
-    statuses = {post(app, "/enroll", b"{").status_code for _ in range(int(BURST))}
+    many = [post(app, "/enroll", b"{").status_code for _ in range(int(FAILED_BURST))]
 
     assert (large.status_code, large.json()["code"]) == (413, "HUB-ENROL-011")
     assert (broken.status_code, broken.json()["code"]) == (400, "HUB-ENROL-012")
-    assert statuses == {400, 429}
+    assert many == [400] * (int(FAILED_BURST) - 2) + [429] * 2
+    assert post(app, "/enroll", b"{").headers["retry-after"] == "1"
+    assert post(app, "/enroll", b"{", "192.0.2.2").status_code == 400
     clock.now += 1
     assert post(app, "/enroll", b"{").status_code == 400
+
+
+def test_a_site_behind_one_address_enrols_whatever_others_guess(
+    tmp_path: Path, identity: IdentityService, clock: HandClock
+) -> None:
+    """A token that is right spends nothing; guesses of other addresses neither."""
+    app = make_web(tmp_path, identity, clock)
+    _, csr = request()
+    guess = {"device": "pump-0", "token": "guess", "csr": csr}
+    for _ in range(int(FAILED_BURST) + 1):
+        last = post(app, "/enroll", guess, "2001:db8::1")
+    neighbour = post(app, "/enroll", guess, "2001:db8::ffff")
+    count = int(FAILED_BURST) + 20
+    statuses = set()
+    for number in range(count):
+        device = f"pump-{number}"
+        token = identity.issue_token(device, 60).token
+        body = {"device": device, "token": token, "csr": csr}
+        statuses.add(post(app, "/enroll", body).status_code)
+
+    assert (last.status_code, neighbour.status_code) == (429, 429)
+    assert statuses == {200}
+
+
+def test_renewals_count_after_their_signature_and_by_device(
+    tmp_path: Path, identity: IdentityService, clock: HandClock
+) -> None:
+    """Forged ones cost nobody a renewal; a device gets so many certificates an hour."""
+    app = make_web(tmp_path, identity, clock)
+    key, csr = request()
+    token = identity.issue_token("pump-7", 60).token
+    body = {"device": "pump-7", "token": token, "csr": csr}
+    present = post(app, "/enroll", body).json()["certificate"]
+    signed = f"shoal-renew-v1\n{csr}".encode()
+    signature = key.sign(signed, ec.ECDSA(hashes.SHA256())).hex()
+    good = RenewRequest(certificate=present, csr=csr, signature=signature)
+    forged = RenewRequest(certificate=present, csr=csr, signature="00")
+
+    refused = {
+        post(app, "/renew", forged).status_code for _ in range(int(FAILED_BURST) + 5)
+    }
+    given = [post(app, "/renew", good) for _ in range(int(RENEWALS.burst) + 1)]
+
+    assert refused == {403}
+    assert [one.status_code for one in given] == [200] * int(RENEWALS.burst) + [429]
+    assert given[-1].json()["code"] == "HUB-ENROL-016"
+    with pytest.raises(TooManyError):
+        identity.renew(good)
+    clock.now += 3600
+    assert post(app, "/renew", good).status_code == 200
 
 
 def test_only_a_digest_of_the_secret_is_kept(tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ def test_a_fleet_on_loopback_needs_no_certificate(home: Home, tmp_path: Path) ->
     assert done.factory == ""
 
 
+@pytest.mark.parametrize("device", ["pump 9", "hub", "shoal-hub-2", "Pümpe", "a\nb"])
+def test_what_no_device_can_be_called_gets_no_file(home: Home, device: str) -> None:
+    """On a plaintext hub too, where no token checks it."""
+    services = open_services(home)
+    with pytest.raises(RefusedError, match="HUB-ENROL-001"):
+        make_join_file(services.identity, home, device, 60.0, Reach())
+    services.engine.dispose()
+
+
 def test_what_the_device_had_stays(home: Home, tmp_path: Path) -> None:
     """Sources, sinks, factory model; the old file is kept, with its comments."""
     folder = tmp_path / "device"
