@@ -5,7 +5,13 @@ application acknowledgement goes to the device, and only that one lets a device 
 anything. The PUBACK after it merely frees the broker's window. So a group that cannot
 be committed, and a batch that finds the queue full, is dropped with a PUBACK and no
 acknowledgement: the device sends it again. (Left without a PUBACK it would occupy the
-broker's window until the next connection and stop the other devices' batches.)
+broker's window until the next connection and stop the other devices' batches.) For the
+same reason only part of the window waits for its PUBACK (:mod:`hub.ingest.window`).
+
+No device is served at the cost of the others: the queue takes devices in turn by what
+they have cost (:mod:`hub.ingest.fair_queue`), a group ends when it has taken
+:data:`GROUP_S`, and who costs more than the budget is not listened to
+(:mod:`hub.ingest.budget`).
 
 ``hub/service.py`` gives :meth:`IngestWriter.offer` to the link and runs
 :meth:`IngestWriter.run` in the writer thread.
@@ -13,7 +19,8 @@ broker's window until the next connection and stop the other devices' batches.)
 
 import contextlib
 import logging
-import queue
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
@@ -25,9 +32,13 @@ from edge_agent.base.clock import Clock
 from edge_agent.wire import codec, topics
 from edge_agent.wire.topics import Leaf
 from hub.config import IngestConfig
+from hub.ingest.admission import NOBODY, Admission, device_of
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
+from hub.ingest.budget import POISON_ROWS, Cost
+from hub.ingest.fair_queue import FairQueue
 from hub.ingest.shard import Shard
-from hub.storage import devices, identity, poison
+from hub.ingest.window import PubackWindow
+from hub.storage import device_days, devices, identity, poison
 from hub.storage.db import transaction
 
 log = logging.getLogger(__name__)
@@ -37,8 +48,14 @@ INGEST_RECOVERED = "ingest.recovered"
 INGEST_FULL = "ingest.full"
 INGEST_POISON = "ingest.poison"
 INGEST_POISON_DROPPED = "ingest.poison_dropped"
+INGEST_REFUSED = "ingest.refused"
+RECORDS_OVER_QUOTA = "records.over_quota"
 
 WAIT_S = 0.2
+GROUP_S = 0.05
+"""For how long batches are decoded before what there is gets written."""
+TELL_S = 10.0
+"""How often what was not taken, or deleted again, is stored and logged."""
 REVOKED_S = 2.0
 """How long a revocation takes to be known here."""
 
@@ -56,10 +73,11 @@ class IngestStats:
     poison: int = 0
     poison_dropped: int = 0
     dropped: int = 0
+    refused: int = 0
     failed_groups: int = 0
 
 
-UNREAD = Poison(reason="not read yet")
+UNREAD = Poison.because("not read yet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +106,16 @@ class IngestWriter:
         With a ``shard`` it leaves the batches of other devices to other processes.
         """
         self._shard = shard or Shard()
+        self._quota = config.device_day_bytes
         self._revoked: set[str] = set()
         self._revoked_at = float("-inf")
         self._engine, self._clock, self._publish_ack = engine, clock, publish_ack
         self._group = config.group_batches
-        self._queue: queue.Queue[_Message] = queue.Queue(config.queue_batches)
+        self._queue: FairQueue[_Message] = FairQueue(config.queue_batches)
+        self._window = PubackWindow()
+        self._admission = Admission(config, clock)
+        self._over_quota: Counter[str] = Counter()
+        self._told_at = clock.mono()
         self._full = self._failing = False
         self.stats = IngestStats()
 
@@ -101,15 +124,19 @@ class IngestWriter:
         if not self._shard.owns(topic):
             done()
             return
-        try:
-            self._queue.put_nowait(_Message(topic=topic, payload=payload, done=done))
-            self._full = False
-        except queue.Full:
-            self.stats.dropped += 1
-            if not self._full:
-                self._full = True
-                log.warning(INGEST_FULL, extra={"queued": self._queue.qsize()})
+        device = device_of(topic)
+        if not self._admission.admit(device, len(payload)):
             done()
+            return
+        held = self._window.hold(device, done)
+        message = _Message(topic=topic, payload=payload, done=held)
+        dropped = self._queue.put(device, message, len(payload))
+        for one in dropped:
+            self.stats.dropped += 1
+            one.done()
+        if dropped and not self._full:
+            log.warning(INGEST_FULL, extra={"queued": len(self._queue)})
+        self._full = bool(dropped)
 
     def run(self, stop: Event) -> None:
         """Write groups until ``stop`` is set, then what is still queued."""
@@ -124,11 +151,13 @@ class IngestWriter:
         Returns:
             How many messages it took; 0 if none came within ``timeout_s``.
         """
-        group = [self._judge(message) for message in self._take(timeout_s)]
+        group = self._take(timeout_s)
         if group:
             self._write(group)
             for message in group:
                 message.done()
+        if self._clock.mono() - self._told_at >= TELL_S:
+            self._tell()
         return len(group)
 
     def _judge(self, message: _Message) -> _Message:
@@ -151,16 +180,42 @@ class IngestWriter:
         return self._revoked
 
     def _take(self, timeout_s: float) -> list[_Message]:
+        """Take and decode messages, each device in its turn."""
         taken: list[_Message] = []
-        try:
-            taken.append(
-                self._queue.get(timeout=timeout_s or None, block=timeout_s > 0)
-            )
-            while len(taken) < self._group:
-                taken.append(self._queue.get_nowait())
-        except queue.Empty:
-            pass
+        until = float("inf")
+        while len(taken) < self._group and self._clock.mono() < until:
+            found = self._queue.take(0.0 if taken else timeout_s)
+            if found is None:
+                break
+            if not taken:
+                until = self._clock.mono() + GROUP_S
+            device, message = found
+            began = time.thread_time()
+            read = self._judge(message)
+            cost = _cost(read, time.thread_time() - began)
+            self._queue.charge(device, self._admission.charge(device, cost))
+            taken.append(read)
         return taken
+
+    def _tell(self) -> None:
+        """Store and log what was not taken, and what was deleted again."""
+        self._told_at = self._clock.mono()
+        refused = self._admission.take_refused()
+        self.stats.refused += refused.total()
+        for device, messages in refused.items():
+            facts = {"device": device, "messages": messages}
+            log.warning(INGEST_REFUSED, extra=facts)
+        for device, rows in self._over_quota.items():
+            log.warning(RECORDS_OVER_QUOTA, extra={"device": device, "rows": rows})
+        self._over_quota.clear()
+        refused.pop(NOBODY, None)
+        if refused:
+            with (
+                contextlib.suppress(SQLAlchemyError),
+                transaction(self._engine) as connection,
+            ):
+                at = self._clock.wall()
+                device_days.note_refused(connection, refused, at)
 
     def _write(self, group: Sequence[_Message]) -> None:
         try:
@@ -201,10 +256,9 @@ class IngestWriter:
         for message in group:
             if isinstance(message.found, Poison):
                 unread += 1
-                log.warning(
-                    INGEST_POISON,
-                    extra={"topic": message.topic, "reason": message.found.reason},
-                )
+                topic = message.topic[: poison.MAX_TOPIC]
+                facts = {"topic": topic, "reason": message.found.reason}
+                log.warning(INGEST_POISON, extra=facts)
         if dropped:
             log.warning(INGEST_POISON_DROPPED, extra={"messages": dropped})
         self.stats.poison += unread
@@ -212,6 +266,7 @@ class IngestWriter:
         self.stats.batches += len(group) - unread
         self.stats.rows += outcome.rows
         self.stats.redelivered += outcome.redelivered
+        self._over_quota.update(outcome.gone)
         for key, ack in outcome.acks.items():
             self._publish_ack(topics.leaf(key.device, Leaf.ACK), codec.encode(ack))
 
@@ -231,7 +286,7 @@ class IngestWriter:
             _set_aside(connection, message, found.reason, at)
         outcome = Outcome()
         if arrived:
-            outcome = store_batches(connection, arrived, at=at)
+            outcome = store_batches(connection, arrived, at=at, quota=self._quota)
             offsets = {a.key.device: at - a.batch.header.wall_at for a in arrived}
             devices.note_heard(connection, offsets, at)
         for place, detail in outcome.differing.items():
@@ -239,6 +294,13 @@ class IngestWriter:
             _set_aside(connection, messages[place], detail, at)
         refused = len(arrived) < len(group) or outcome.differing
         return outcome, poison.trim_poison(connection) if refused else 0
+
+
+def _cost(message: _Message, seconds: float) -> Cost:
+    """Return what reading a message has cost, and writing it will."""
+    found = message.found
+    rows = POISON_ROWS if isinstance(found, Poison) else len(found.batch.rows)
+    return Cost(size=len(message.payload), rows=rows, seconds=seconds)
 
 
 def _set_aside(
@@ -255,4 +317,4 @@ def _read(message: _Message) -> _Message:
 
 
 def _poisoned(message: _Message, reason: str) -> _Message:
-    return replace(message, found=Poison(reason=reason))
+    return replace(message, found=Poison.because(reason))
