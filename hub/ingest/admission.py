@@ -29,18 +29,28 @@ class Admission:
         """Begin with full budgets."""
         self._budgets, self._clock = Budgets(config), clock
         self._lock = threading.Lock()
+        self._arrived: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
 
     def admit(self, device: str, size: int) -> bool:
         """Tell whether a message of ``size`` bytes may be queued; count a refusal."""
         now = self._clock.mono()
         with self._lock:
-            if self._budgets.allows(device, now):
-                return True
+            self._count(self._arrived, device)
+            allowed = self._budgets.allows(device, now)
             self._budgets.charge(device, self._budgets.price(Cost(size=size)), now)
-            if device in self._refused or len(self._refused) < MAX_DEVICES:
-                self._refused[device] += 1
-            return False
+            if not allowed:
+                self._count(self._refused, device)
+            return allowed
+
+    def still_admits(self, device: str) -> bool:
+        """Tell whether a message that waited is still to be read; count a refusal."""
+        now = self._clock.mono()
+        with self._lock:
+            allowed = self._budgets.allows(device, now)
+            if not allowed:
+                self._count(self._refused, device)
+            return allowed
 
     def charge(self, device: str, cost: Cost) -> float:
         """Charge a message; return its price in seconds of allowance."""
@@ -50,8 +60,16 @@ class Admission:
             self._budgets.charge(device, price, now)
         return price
 
-    def take_refused(self) -> Counter[str]:
-        """Return how many messages of each device were refused since the last call."""
+    def take_counts(self) -> tuple[Counter[str], Counter[str]]:
+        """Return how many messages of each device came and how many were refused.
+
+        Both since the last call.
+        """
         with self._lock:
-            taken, self._refused = self._refused, Counter()
+            taken = self._arrived, self._refused
+            self._arrived, self._refused = Counter(), Counter()
         return taken
+
+    def _count(self, counter: Counter[str], device: str) -> None:
+        if device in counter or len(counter) < MAX_DEVICES:
+            counter[device] += 1

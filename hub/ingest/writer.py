@@ -20,7 +20,6 @@ they have cost (:mod:`hub.ingest.fair_queue`), a group ends when it has taken
 import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
@@ -32,13 +31,14 @@ from edge_agent.base.clock import Clock
 from edge_agent.wire import codec, topics
 from edge_agent.wire.topics import Leaf
 from hub.config import IngestConfig
-from hub.ingest.admission import NOBODY, Admission, device_of
+from hub.ingest.admission import Admission, device_of
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
 from hub.ingest.budget import POISON_ROWS, Cost
 from hub.ingest.fair_queue import FairQueue
+from hub.ingest.overload import Overload
 from hub.ingest.shard import Shard
 from hub.ingest.window import PubackWindow
-from hub.storage import device_days, devices, identity, poison
+from hub.storage import devices, identity, poison
 from hub.storage.db import transaction
 
 log = logging.getLogger(__name__)
@@ -48,14 +48,12 @@ INGEST_RECOVERED = "ingest.recovered"
 INGEST_FULL = "ingest.full"
 INGEST_POISON = "ingest.poison"
 INGEST_POISON_DROPPED = "ingest.poison_dropped"
-INGEST_REFUSED = "ingest.refused"
-RECORDS_OVER_QUOTA = "records.over_quota"
 
 WAIT_S = 0.2
 GROUP_S = 0.05
 """For how long batches are decoded before what there is gets written."""
-TELL_S = 10.0
-"""How often what was not taken, or deleted again, is stored and logged."""
+FULL_S = 10.0
+"""How often it is said at most that the queue is full."""
 REVOKED_S = 2.0
 """How long a revocation takes to be known here."""
 
@@ -73,7 +71,6 @@ class IngestStats:
     poison: int = 0
     poison_dropped: int = 0
     dropped: int = 0
-    refused: int = 0
     failed_groups: int = 0
 
 
@@ -114,9 +111,9 @@ class IngestWriter:
         self._queue: FairQueue[_Message] = FairQueue(config.queue_batches)
         self._window = PubackWindow()
         self._admission = Admission(config, clock)
-        self._over_quota: Counter[str] = Counter()
-        self._told_at = clock.mono()
-        self._full = self._failing = False
+        self.overload = Overload(engine, clock, self._admission)
+        self._full_at = float("-inf")
+        self._failing = False
         self.stats = IngestStats()
 
     def offer(self, topic: str, payload: bytes, done: Callable[[], None]) -> None:
@@ -130,13 +127,16 @@ class IngestWriter:
             return
         held = self._window.hold(device, done)
         message = _Message(topic=topic, payload=payload, done=held)
-        dropped = self._queue.put(device, message, len(payload))
-        for one in dropped:
+        for dropped in self._queue.put(device, message, len(payload)):
             self.stats.dropped += 1
-            one.done()
-        if dropped and not self._full:
+            dropped.done()
+            self._say_full()
+
+    def _say_full(self) -> None:
+        now = self._clock.mono()
+        if now - self._full_at >= FULL_S:
+            self._full_at = now
             log.warning(INGEST_FULL, extra={"queued": len(self._queue)})
-        self._full = bool(dropped)
 
     def run(self, stop: Event) -> None:
         """Write groups until ``stop`` is set, then what is still queued."""
@@ -156,8 +156,7 @@ class IngestWriter:
             self._write(group)
             for message in group:
                 message.done()
-        if self._clock.mono() - self._told_at >= TELL_S:
-            self._tell()
+        self.overload.look()
         return len(group)
 
     def _judge(self, message: _Message) -> _Message:
@@ -187,35 +186,17 @@ class IngestWriter:
             found = self._queue.take(0.0 if taken else timeout_s)
             if found is None:
                 break
-            if not taken:
-                until = self._clock.mono() + GROUP_S
+            until = min(until, self._clock.mono() + GROUP_S)
             device, message = found
+            if not self._admission.still_admits(device):
+                message.done()
+                continue
             began = time.thread_time()
             read = self._judge(message)
             cost = _cost(read, time.thread_time() - began)
             self._queue.charge(device, self._admission.charge(device, cost))
             taken.append(read)
         return taken
-
-    def _tell(self) -> None:
-        """Store and log what was not taken, and what was deleted again."""
-        self._told_at = self._clock.mono()
-        refused = self._admission.take_refused()
-        self.stats.refused += refused.total()
-        for device, messages in refused.items():
-            facts = {"device": device, "messages": messages}
-            log.warning(INGEST_REFUSED, extra=facts)
-        for device, rows in self._over_quota.items():
-            log.warning(RECORDS_OVER_QUOTA, extra={"device": device, "rows": rows})
-        self._over_quota.clear()
-        refused.pop(NOBODY, None)
-        if refused:
-            with (
-                contextlib.suppress(SQLAlchemyError),
-                transaction(self._engine) as connection,
-            ):
-                at = self._clock.wall()
-                device_days.note_refused(connection, refused, at)
 
     def _write(self, group: Sequence[_Message]) -> None:
         try:
@@ -266,7 +247,7 @@ class IngestWriter:
         self.stats.batches += len(group) - unread
         self.stats.rows += outcome.rows
         self.stats.redelivered += outcome.redelivered
-        self._over_quota.update(outcome.gone)
+        self.overload.note_deleted(outcome.gone)
         for key, ack in outcome.acks.items():
             self._publish_ack(topics.leaf(key.device, Leaf.ACK), codec.encode(ack))
 
