@@ -225,7 +225,7 @@ class IngestWriter:
         self.stats.failed_groups += 1
         if not self._failing:
             self._failing = True
-            log.error(INGEST_FAILED, extra={"reason": str(error)})
+            log.error(INGEST_FAILED, extra={"reason": str(error)[: poison.MAX_REASON]})
 
     def _succeed(
         self, group: Sequence[_Message], outcome: Outcome, dropped: int

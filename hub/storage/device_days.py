@@ -253,19 +253,19 @@ def _delete(connection: Connection, device: str, doomed: Sequence[Row[Any]]) -> 
         tops[row.stream] = max(row.seq, tops.get(row.stream, 0))
     connection.execute(
         update(STREAMS)
-        .where(STREAMS.c.id == bindparam("of"), STREAMS.c.pruned < bindparam("top"))
-        .values(pruned=bindparam("top")),
-        [{"of": stream, "top": top} for stream, top in tops.items()],
+        .where(STREAMS.c.id == bindparam("of"), STREAMS.c.pruned < bindparam("upto"))
+        .values(pruned=bindparam("upto")),
+        [{"of": stream, "upto": top} for stream, top in tops.items()],
     )
     labels = [
-        {"sample": label.sample_id, "on": label.release}
+        {"found": label.sample_id, "on": label.release}
         for label in (_decode_label(r.body) for r in doomed if r.kind == _LABEL)
     ]
     if labels:
         connection.execute(
             delete(FEEDBACK).where(
                 FEEDBACK.c.device == device,
-                FEEDBACK.c.sample_id == bindparam("sample"),
+                FEEDBACK.c.sample_id == bindparam("found"),
                 FEEDBACK.c.release == bindparam("on"),
             ),
             labels,

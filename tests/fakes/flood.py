@@ -49,7 +49,7 @@ def health_batch(lo: int, hi: int) -> bytes:
 def bomb(inflated: int) -> bytes:
     """Return a batch that is valid but for its size: spaces, a thousandth packed."""
     inner = msgspec.json.encode(
-        {"header": msgspec.to_builtins(header(1, 0)), "kinds": {}}
+        {"header": msgspec.to_builtins(header(2, 1)), "kinds": {}}
     )
     return zlib.compress(inner[:-1] + b" " * (inflated - len(inner)) + b"}", 9)
 
