@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from hub.config import IngestConfig
 
-BURST_S = 30.0
+BURST_S = 20.0
 DEBT_S = 5.0
 MESSAGE_ROWS = 10
 """What a message costs beyond its rows, as rows: transaction, acknowledgement."""
-POISON_ROWS = 500
-"""What a message that is set aside costs, as rows: it is written whole."""
+POISON_ROWS = 2500
+"""What a message that is set aside costs, as rows: it is written whole, and a device
+that means well sends few."""
 MAX_DEVICES = 10_000
 
 

@@ -52,6 +52,9 @@ INGEST_POISON_DROPPED = "ingest.poison_dropped"
 WAIT_S = 0.2
 GROUP_S = 0.05
 """For how long batches are decoded before what there is gets written."""
+GROUP_PRICE = 0.2
+"""What one device may cost in a group, in seconds of allowance, before it ends: nobody
+waits for the rest of it."""
 FULL_S = 10.0
 """How often it is said at most that the queue is full."""
 REVOKED_S = 2.0
@@ -161,7 +164,7 @@ class IngestWriter:
 
     def _judge(self, message: _Message) -> _Message:
         """Decode a message's batch, or say why it is not taken."""
-        read = _read(message)
+        read = _decode(message)
         if isinstance(read.found, Arrived) and read.found.key.device in self._denied():
             return _poisoned(message, "the device's certificates are revoked")
         return read
@@ -181,6 +184,7 @@ class IngestWriter:
     def _take(self, timeout_s: float) -> list[_Message]:
         """Take and decode messages, each device in its turn."""
         taken: list[_Message] = []
+        prices: dict[str, float] = {}
         until = float("inf")
         while len(taken) < self._group and self._clock.mono() < until:
             found = self._queue.take(0.0 if taken else timeout_s)
@@ -191,12 +195,21 @@ class IngestWriter:
             if not self._admission.still_admits(device):
                 message.done()
                 continue
-            began = time.thread_time()
-            read = self._judge(message)
-            cost = _cost(read, time.thread_time() - began)
-            self._queue.charge(device, self._admission.charge(device, cost))
+            read, price = self._read(device, message)
             taken.append(read)
+            prices[device] = prices.get(device, 0.0) + price
+            if prices[device] >= GROUP_PRICE:
+                break
         return taken
+
+    def _read(self, device: str, message: _Message) -> tuple[_Message, float]:
+        """Decode a message and charge its device; return the price too."""
+        began = time.thread_time()
+        read = self._judge(message)
+        cost = _cost(read, time.thread_time() - began)
+        price = self._admission.charge(device, cost)
+        self._queue.charge(device, price)
+        return read, price
 
     def _write(self, group: Sequence[_Message]) -> None:
         try:
@@ -292,7 +305,7 @@ def _set_aside(
     )
 
 
-def _read(message: _Message) -> _Message:
+def _decode(message: _Message) -> _Message:
     """Decode a message's batch, or say why it cannot be."""
     return replace(message, found=read_batch(message.topic, message.payload))
 

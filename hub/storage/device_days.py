@@ -30,6 +30,8 @@ from hub.storage.tables import DEVICE_DAYS, FEEDBACK, RECORDS, STREAMS
 DAY_S = 86_400.0
 ROW_BYTES = 100
 """What a row takes beside its body, about: columns, and two indexes."""
+MANY_REFUSED = 100
+"""Messages a day: a device that was away for long may lose its pace for a moment."""
 BULK = (Lane.SAMPLE, Lane.METRIC)
 _LABEL = KIND_OF[FeedbackRecord]
 _CHUNK = 500
@@ -155,7 +157,7 @@ def note_refused(connection: Connection, refused: Mapping[str, int], at: float) 
 
 
 def list_over(connection: Connection, at: float) -> list[DeviceDay]:
-    """Return the days that are not over yet and had something deleted or refused."""
+    """Return the days that are not over and had something deleted, or much refused."""
     days = DEVICE_DAYS.c
     rows = connection.execute(
         select(
@@ -166,7 +168,10 @@ def list_over(connection: Connection, at: float) -> list[DeviceDay]:
             days.gone_bytes,
             days.refused,
         )
-        .where(days.day == day_of(at), (days.gone_rows > 0) | (days.refused > 0))
+        .where(
+            days.day == day_of(at),
+            (days.gone_rows > 0) | (days.refused >= MANY_REFUSED),
+        )
         .order_by(days.device)
     )
     return [DeviceDay(**row) for row in rows.mappings()]

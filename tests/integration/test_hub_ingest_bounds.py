@@ -278,9 +278,8 @@ def test_streams_of_a_device_are_bounded(
 def test_who_sends_more_than_it_may_is_an_alert(engine: Engine) -> None:
     """With what was refused and deleted today; it ends with the day."""
     with transaction(engine) as connection:
-        device_days.note_refused(connection, {"bad": 3}, AT)
-        device_days.note_refused(connection, {"bad": 4}, AT)
-        device_days.open_days(connection, ["good"], AT)
+        device_days.note_refused(connection, {"bad": 60, "good": 2}, AT)
+        device_days.note_refused(connection, {"bad": 40}, AT)
     watch = OveruseWatch(engine)
 
     (found,) = watch.observe(set(), AT + 1)
@@ -290,7 +289,7 @@ def test_who_sends_more_than_it_may_is_an_alert(engine: Engine) -> None:
         Condition.TRUE,
     )
     assert isinstance(found.evidence, OveruseEvidence)
-    assert found.evidence.refused == 7
+    assert found.evidence.refused == 100
     (over,) = watch.observe({(OVERUSE, 0, "bad")}, AT + device_days.DAY_S)
     assert over.condition is Condition.FALSE
 

@@ -37,8 +37,8 @@ def test_who_is_in_debt_is_not_listened_to_until_it_has_been_quiet() -> None:
 
 
 def test_the_outbox_of_a_device_that_was_away_is_within_the_budget() -> None:
-    """All that our agent may hold, 34 MiB of records of 450 bytes, comes through."""
-    budgets, config = Budgets(IngestConfig()), IngestConfig()
+    """All that our agent may hold, 34 MiB of records of 450 bytes, comes at once."""
+    budgets = Budgets(IngestConfig())
     held = 34 << 20
     records, batch = held // 450, 64
     cost = Cost(size=held // 4 // (records // batch), rows=batch, seconds=64 * 20e-6)
@@ -46,7 +46,6 @@ def test_the_outbox_of_a_device_that_was_away_is_within_the_budget() -> None:
     for _ in range(records // batch):
         assert budgets.allows("a", 0.0)
         budgets.charge("a", budgets.price(cost), 0.0)
-    assert records < config.device_rows_per_s * BURST_S
 
 
 def test_the_device_that_cost_least_is_next_and_its_own_order_holds() -> None:
