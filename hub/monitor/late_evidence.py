@@ -65,6 +65,10 @@ class LateEvidenceWatch:
                 self._found = self._judge(_present(conn), open_keys)
         return self._found
 
+    def footprint(self) -> int:
+        """Return of how many releases of devices something is kept."""
+        return len(self._said)
+
     def _read(self, conn: Connection) -> None:
         found = (
             select(RECORDS.c.id, STREAMS.c.device, RECORDS.c.body)

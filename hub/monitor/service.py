@@ -159,6 +159,11 @@ class MonitorService:
             if on == release and watched.score is not None
         }
 
+    def footprint(self) -> int:
+        """Return how many things are kept of what devices named: starts and labels."""
+        starts = sum(len(one.numbers) for one in self._cursor.starts.values())
+        return len(self._labelled) + len(self._releases) + starts
+
     def _take_profiles(self, rows: Iterable[StoredProfile]) -> None:
         for row in rows:
             self._cursor.profile = row.id
