@@ -1,5 +1,6 @@
-"""What TLS to the broker needs, read from the files that the configuration names."""
+"""The socket to the broker: TLS from the files that are configured, and no delay."""
 
+import socket
 import ssl
 
 from edge_agent.base.tls import client_context
@@ -23,3 +24,9 @@ def read_tls(tls: TlsConfig) -> ssl.SSLContext | None:
             f"TLS to the broker cannot be used: {error}",
             cure="check ca, cert and key of [broker.tls] in hub.toml",
         ) from error
+
+
+def send_at_once(_client: object, _userdata: object, opened: object) -> None:
+    """Keep the kernel from holding acknowledgements back for larger packets."""
+    if isinstance(opened, socket.socket):
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

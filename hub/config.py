@@ -76,10 +76,19 @@ class IdentityConfig(Strict, frozen=True, kw_only=True):
 
 
 class IngestConfig(Strict, frozen=True, kw_only=True):
-    """Bounds of the ingest path."""
+    """Bounds of the ingest path.
+
+    The last four are what one device may cost: compressed bytes and rows a second, the
+    share of a second spent on decoding (:mod:`hub.ingest.budget`), and what is kept of
+    what it sends on one day, 0: everything (:mod:`hub.storage.device_days`).
+    """
 
     queue_batches: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     group_batches: Annotated[int, Meta(ge=1, le=1000)] = 64
+    device_bytes_per_s: Annotated[int, Meta(ge=1024)] = 1 << 20
+    device_rows_per_s: Annotated[int, Meta(ge=10)] = 5000
+    device_decode_share: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    device_day_bytes: Annotated[int, Meta(ge=0)] = 128 << 20
 
 
 class StorageConfig(Strict, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -38,11 +38,13 @@ from edge_agent.base.mqtt_version import (
     read_limits,
 )
 from edge_agent.wire import topics
+from edge_agent.wire.batch import MAX_COMPRESSED_BYTES
 from edge_agent.wire.topics import Address, Lane, Leaf
-from hub.broker_tls import read_tls
+from hub.broker_tls import read_tls, send_at_once
 from hub.config import BrokerConfig
 from hub.confirmed import LINK_REFUSED, Confirmed, Outgoing
 from hub.errors import UnreachableError
+from hub.listening import Filters, Listening
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ STOP_S = 10.0
 STOP_AGAIN_S = 0.5
 MAX_QUEUED = 10_000
 MAX_INFLIGHT = 100
+MAX_PACKET_BYTES = MAX_COMPRESSED_BYTES + (64 << 10)
+"""The largest batch and the packet around it; the broker drops what is larger."""
 RECONNECT_MIN_S = 0.1
 """Short: what waits in the broker meanwhile is what it may deliver twice."""
 RECONNECT_MAX_S = 5
@@ -100,6 +104,7 @@ class HubLink:
         self._choice = VersionChoice(config.protocol)
         self._answer = Answer.NONE
         self._confirmed = Confirmed()
+        self._listening = Listening()
         self._swap = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="mqtt", daemon=True)
@@ -120,6 +125,7 @@ class HubLink:
             client.tls_set_context(self._context)
         client.max_queued_messages_set(MAX_QUEUED)
         client.max_inflight_messages_set(MAX_INFLIGHT)
+        client.on_socket_open = send_at_once
         client.on_connect = self._connected
         client.on_connect_fail = self._connect_failed
         client.on_disconnect = self._disconnected
@@ -199,6 +205,7 @@ class HubLink:
         wanted = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         wanted.SessionExpiryInterval = SESSION_S if self._persistent else 0
         wanted.ReceiveMaximum = MAX_INFLIGHT
+        wanted.MaximumPacketSize = MAX_PACKET_BYTES
         fresh = not self._persistent
         self._client.connect_async(
             host, port, KEEPALIVE_S, clean_start=fresh, properties=wanted
@@ -289,21 +296,36 @@ class HubLink:
         log.info(LINK_UP, extra={**facts, "mqtt": self._choice.version})
         self._on_up()
 
+    def hear(self, devices: Collection[str] | None) -> None:
+        """Listen to the batches of these devices only, from now on (``None``: all).
+
+        What is not listened to, the broker drops. Without a connection it holds from
+        the next one on.
+        """
+        wanted, unwanted = self._listening.change(devices)
+        if self._on_batch is not None:
+            self._switch(self._client, wanted, unwanted)
+
+    def _switch(self, client: mqtt.Client, wanted: Filters, unwanted: Filters) -> None:
+        for names in wanted:
+            qos = int(self._config.batch_qos)
+            client.subscribe([(name, qos) for name in names])
+        for names in unwanted:
+            client.unsubscribe(names)
+
     def _subscribe(self, client: mqtt.Client) -> None:
         """Ask for what is wanted, and no longer for what the session once was for."""
-        batches = [(topics.any_up(), int(self._config.batch_qos))]
-        control = [
-            (topics.any_leaf(leaf), 1) for leaf in (Leaf.PRESENCE, Leaf.REPORTED)
-        ]
-        control.append((topics.any_leaf(Leaf.BLOCK_GET), 0))
-        for wanted, filters in (
-            (self._on_batch, batches),
-            (self._on_control, control),
-        ):
-            if wanted is not None:
-                client.subscribe(filters)
-            elif self._persistent:
-                client.unsubscribe([name for name, _ in filters])
+        here, gone = self._listening.present(), self._listening.absent()
+        if self._on_batch is not None:
+            self._switch(client, here, gone)
+        elif self._persistent:
+            self._switch(client, [], here)
+        leaves = [topics.any_leaf(leaf) for leaf in (Leaf.PRESENCE, Leaf.REPORTED)]
+        requests = topics.any_leaf(Leaf.BLOCK_GET)
+        if self._on_control is not None:
+            client.subscribe([*((name, 1) for name in leaves), (requests, 0)])
+        elif self._persistent:
+            client.unsubscribe([*leaves, requests])
 
     def _connect_failed(self, _client: mqtt.Client, _userdata: object) -> None:
         self._say_down("cannot connect")
@@ -351,14 +373,22 @@ class HubLink:
             return
         address = topics.parse(topic)
         if address is None or isinstance(address.kind, Lane):
-            if self._on_batch is None:
-                done()
-            else:
-                self._on_batch(topic, payload, done)
+            self._take_batch(client, message, topic, done)
             return
         if payload and self._on_control is not None:
             self._on_control(address, payload)
         client.ack(message.mid, message.qos)
+
+    def _take_batch(
+        self, client: mqtt.Client, message: mqtt.MQTTMessage, topic: str, done: Done
+    ) -> None:
+        """Hand a batch on. One that is retained is none: it is cleared away."""
+        if message.retain:
+            client.publish(topic, b"", qos=0, retain=True)
+        if self._on_batch is None or message.retain or not message.payload:
+            done()
+        else:
+            self._on_batch(topic, bytes(message.payload), done)
 
     def _acknowledge(self, generation: int, mid: int, qos: int) -> None:
         if generation == self._generation and self.connected:

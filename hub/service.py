@@ -140,6 +140,7 @@ class Hub:
         from hub.link import HubLink
         from hub.monitor.late_evidence import LateEvidenceWatch
         from hub.monitor.metadata import MetadataWatch
+        from hub.monitor.overuse import OveruseWatch
         from hub.monitor.service import MonitorService
 
         self._services = services
@@ -163,6 +164,7 @@ class Hub:
             on_up=services.devices.republish_all,
         )
         self._writer.find_denied = services.identity.access.denied
+        self._writer.overload.hear = self._link.hear
         self._blocks = self._block_server()
         self._retention = Retention(
             services.engine, services.clock, config.storage.keep_days
@@ -170,12 +172,13 @@ class Hub:
         lag_s = config.monitor.metadata_lag_s
         metadata = MetadataWatch(services.engine, services.tuf, lag_s)
         late_evidence = LateEvidenceWatch(services.engine)
+        overuse = OveruseWatch(services.engine)
         self._monitor = MonitorService(
             services.engine,
             services.home,
             config,
             services.clock,
-            watches=[metadata.observe, late_evidence.observe],
+            watches=[metadata.observe, late_evidence.observe, overuse.observe],
         )
 
     def request_stop(self) -> None:

@@ -23,7 +23,14 @@ from edge_agent.wire.version import PROTOCOL_VERSION
 
 MAX_COMPRESSED_BYTES = 1 << 20
 MAX_PLAIN_BYTES = 8 << 20
+FREE_PLAIN_BYTES = 2 << 20
+"""Up to here a batch may be as compressible as it likes: one sample of equal values is
+1.4 MB and a thousandth of that when packed."""
+MAX_RATIO = 64
+"""Beyond :data:`FREE_PLAIN_BYTES`: what a batch may inflate to, in compressed sizes.
+Real telemetry has 3 to 6, the same heartbeat 64 times 20."""
 MAX_RECORDS = 1024
+MAX_KIND_NAME = 32
 
 Rows = list[tuple[int, AnyRecord]]
 """Sequence number and record, rising by one."""
@@ -65,11 +72,14 @@ class Columns(Message, frozen=True, kw_only=True):
     fields: dict[str, list[Any]]
 
 
+KindName = Annotated[str, Meta(max_length=MAX_KIND_NAME)]
+
+
 class Packed(Message, frozen=True, kw_only=True):
     """The document inside the compression."""
 
     header: BatchHeader
-    kinds: Annotated[dict[str, Columns], Meta(max_length=16)]
+    kinds: Annotated[dict[KindName, Columns], Meta(max_length=16)]
 
 
 class _RawColumns(Message, frozen=True, kw_only=True):
@@ -83,7 +93,7 @@ class _Outline(Message, frozen=True, kw_only=True):
     """:class:`Packed`, decoded by kind in a second step."""
 
     header: BatchHeader
-    kinds: Annotated[dict[str, _RawColumns], Meta(max_length=16)]
+    kinds: Annotated[dict[KindName, _RawColumns], Meta(max_length=16)]
 
 
 _seq_of = operator.itemgetter(0)
@@ -156,12 +166,18 @@ def decode_batch(data: bytes) -> Batch:
     return Batch(header=header, rows=rows)
 
 
+def inflated_limit(size: int) -> int:
+    """Return to how many bytes ``size`` compressed ones may inflate."""
+    return min(MAX_PLAIN_BYTES, max(FREE_PLAIN_BYTES, MAX_RATIO * size))
+
+
 def _unpack(data: bytes) -> _Outline:
     if len(data) > MAX_COMPRESSED_BYTES:
         raise WireError("WIRE-BATCH-001", f"batch of {len(data)} bytes is too large")
     inflater = zlib.decompressobj()
     try:
-        plain = inflater.decompress(data, MAX_PLAIN_BYTES)
+        # Stops at the limit: what lies beyond is neither inflated nor kept.
+        plain = inflater.decompress(data, inflated_limit(len(data)))
     except zlib.error as error:
         raise WireError("WIRE-BATCH-002", f"damaged batch: {error}") from error
     if inflater.unconsumed_tail or not inflater.eof:

@@ -63,6 +63,11 @@ def any_up() -> str:
     return f"{TOPIC_PREFIX}/+/up/+"
 
 
+def any_up_of(device: str) -> str:
+    """Filter that matches every lane of one device."""
+    return f"{TOPIC_PREFIX}/{device}/up/+"
+
+
 def any_leaf(kind: Leaf) -> str:
     """Filter that matches one leaf of every device."""
     return f"{TOPIC_PREFIX}/+/{kind}"

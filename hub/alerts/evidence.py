@@ -109,6 +109,21 @@ class LateEvidence(Message, frozen=True, kw_only=True, tag="late_evidence"):
     devices: Annotated[list[FailedDevice], Meta(max_length=MAX_DEVICES)]
 
 
+class OveruseEvidence(Message, frozen=True, kw_only=True, tag="overuse"):
+    """A device that sends more than it may, and what became of that, on one day (UTC).
+
+    ``refused`` counts messages that were not taken (the device keeps what is in them),
+    ``deleted_records`` and ``deleted_bytes`` what the quota has deleted again.
+    """
+
+    device: DeviceId
+    day_at: Instant
+    kept_bytes: Count
+    refused: Count
+    deleted_records: Count
+    deleted_bytes: Count
+
+
 Evidence = (
     DriftEvidence
     | AccuracyEvidence
@@ -116,4 +131,5 @@ Evidence = (
     | MetadataEvidence
     | ExpiryEvidence
     | LateEvidence
+    | OveruseEvidence
 )

@@ -25,7 +25,12 @@ def broker() -> None:
 
 @broker.command("config")
 @_TO
-@click.option("--host", "hosts", multiple=True, help="A name devices connect to.")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    help="A name devices connect to. Without one it listens on 127.0.0.1 only.",
+)
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),

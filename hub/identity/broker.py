@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from edge_agent.wire import topics
-from edge_agent.wire.topics import Leaf
+from edge_agent.wire.topics import Lane, Leaf
 from edge_agent.wire.version import TOPIC_PREFIX
 from hub.config import BrokerConfig, Home
 from hub.errors import HubError, RefusedError
@@ -27,11 +27,22 @@ from hub.role import shard_user
 
 PID_FILE = "mosquitto.pid"
 LOOPBACK = ("localhost", "127.0.0.1")
+MAX_PACKET_BYTES = (4 << 20) + (64 << 10)
+MAX_QUEUED_BYTES = 64 << 20
+"""For one client."""
+MEMORY_BYTES = 512 << 20
+"""For all messages and sessions; beyond it mosquitto refuses what needs more."""
+AUTOSAVE_S = 300
 _RENEW_BEFORE = timedelta(days=200)
 _PRIVATE = 0o600
 _BROKERS = 0o755
 """The broker is another user's: it reads all but the key again while it runs."""
-_WRITES = ("up/#", Leaf.PRESENCE, Leaf.REPORTED, Leaf.BLOCK_GET)
+_WRITES = (
+    *(f"up/{lane}" for lane in Lane),
+    Leaf.PRESENCE,
+    Leaf.REPORTED,
+    Leaf.BLOCK_GET,
+)
 _READS = (Leaf.DESIRED, Leaf.ACK, Leaf.CMD, Leaf.BLOCK_DATA)
 
 
@@ -39,6 +50,8 @@ def write_broker(
     folder: Path, identity: IdentityService, hosts: Sequence[str], port: int
 ) -> None:
     """Write everything that mosquitto needs: configuration, rules, certificates.
+
+    It listens on loopback only, unless ``hosts`` names what others call it.
 
     Raises:
         HubError: The folder cannot be written (``HUB-BROKER-001``).
@@ -56,11 +69,9 @@ def write_broker(
         write_durably(folder / "server.key", key, mode=_PRIVATE)
         write_durably(folder / "server.pem", certificate, mode=PUBLIC)
         _write_changing(folder, identity)
-        write_durably(
-            folder / "mosquitto.conf",
-            _configuration(folder, port).encode(),
-            mode=PUBLIC,
-        )
+        address = "" if hosts else "127.0.0.1"
+        lines = _configuration(folder, port, address)
+        write_durably(folder / "mosquitto.conf", lines.encode(), mode=PUBLIC)
     except OSError as error:
         raise _unwritable(folder, error) from error
 
@@ -124,7 +135,7 @@ def rules(denied: Sequence[str] = ()) -> str:
             for number in range(1, MAX_SHARDS + 1)
             for line in (
                 f"user {shard_user(number)}",
-                f"topic read {TOPIC_PREFIX}/+/up/#",
+                f"topic read {topics.any_up()}",
                 f"topic write {TOPIC_PREFIX}/+/{Leaf.ACK}",
             )
         ),
@@ -182,10 +193,41 @@ def _ensure_client(home: Home, path: Path, user: str) -> None:
         write_durably(path, b"".join(authority.client(user, now)), mode=_PRIVATE)
 
 
-def _configuration(folder: Path, port: int) -> str:
+def bounds() -> list[str]:
+    """Return the lines of mosquitto.conf that bound what clients may make it keep."""
+    return [
+        "# The hub's metadata is the largest message: 4 MiB, and the packet around it.",
+        f"max_packet_size {MAX_PACKET_BYTES}",
+        "# What may wait for the hub, or a device, that is away. What does not fit is",
+        "# sent again: a device keeps everything until the hub acknowledges it.",
+        "max_inflight_messages 100",
+        "max_queued_messages 4000",
+        f"max_queued_bytes {MAX_QUEUED_BYTES}",
+        f"memory_limit {MEMORY_BYTES}",
+        "# Acknowledgements are small, and waited for.",
+        "set_tcp_nodelay true",
+    ]
+
+
+def persistence(folder: Path) -> list[str]:
+    """Return the lines of mosquitto.conf that keep its state in a folder.
+
+    Each save writes everything anew, whether or not anything has changed, and an
+    orderly stop saves too. What a crash loses of the last minutes is retained messages,
+    which hub and devices publish again when they connect, and batches, which are not
+    acknowledged.
+    """
+    return [
+        "persistence true",
+        f"persistence_location {folder}/",
+        f"autosave_interval {AUTOSAVE_S}",
+    ]
+
+
+def _configuration(folder: Path, port: int, address: str) -> str:
     lines = [
         "# Written by `hub broker config`. Every client shows a certificate.",
-        f"listener {port}",
+        f"listener {port} {address}".rstrip(),
         "tls_version tlsv1.2",
         f"cafile {folder / 'ca.pem'}",
         f"certfile {folder / 'server.pem'}",
@@ -197,14 +239,11 @@ def _configuration(folder: Path, port: int) -> str:
         "use_username_as_clientid true",
         "allow_anonymous false",
         f"acl_file {folder / 'acl'}",
-        "# Retained and queued messages survive, but those of the last second.",
-        "persistence true",
-        f"persistence_location {folder / 'data'}/",
-        "autosave_interval 1",
+        "# Retained and queued messages survive an orderly stop.",
+        *persistence(folder / "data"),
         "# `hub broker revocations` has list and rules read again.",
         f"pid_file {folder / PID_FILE}",
-        "max_inflight_messages 100",
-        "max_queued_messages 10000",
+        *bounds(),
     ]
     return "\n".join(lines) + "\n"
 

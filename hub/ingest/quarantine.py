@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError
 
-from edge_agent.wire.batch import MAX_PLAIN_BYTES, BatchHeader
+from edge_agent.wire.batch import BatchHeader, KindName, inflated_limit
 from edge_agent.wire.errors import UNREADABLE
 from hub.errors import NotFoundError
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
@@ -57,7 +57,7 @@ class _Outline(msgspec.Struct, frozen=True, kw_only=True):
     """As much of a batch as says whose it is; its records may be anything."""
 
     header: BatchHeader
-    kinds: dict[str, msgspec.Raw] = {}
+    kinds: dict[KindName, msgspec.Raw] = {}
 
 
 class _Numbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +98,8 @@ def replay(engine: Engine, numbers: Sequence[int] | None) -> list[Replayed]:
 def read_content(payload: bytes) -> Content:
     """Make out as much of a payload as can be, within the bounds of a batch."""
     try:
-        plain = zlib.decompressobj().decompress(payload, MAX_PLAIN_BYTES)
+        limit = inflated_limit(len(payload))
+        plain = zlib.decompressobj().decompress(payload, limit)
     except zlib.error:
         plain = b""
     if not plain:

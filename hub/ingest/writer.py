@@ -5,7 +5,13 @@ application acknowledgement goes to the device, and only that one lets a device 
 anything. The PUBACK after it merely frees the broker's window. So a group that cannot
 be committed, and a batch that finds the queue full, is dropped with a PUBACK and no
 acknowledgement: the device sends it again. (Left without a PUBACK it would occupy the
-broker's window until the next connection and stop the other devices' batches.)
+broker's window until the next connection and stop the other devices' batches.) For the
+same reason only part of the window waits for its PUBACK (:mod:`hub.ingest.window`).
+
+No device is served at the cost of the others: the queue takes devices in turn by what
+they have cost (:mod:`hub.ingest.fair_queue`), a group ends when it has taken
+:data:`GROUP_S`, and who costs more than the budget is not listened to
+(:mod:`hub.ingest.budget`).
 
 ``hub/service.py`` gives :meth:`IngestWriter.offer` to the link and runs
 :meth:`IngestWriter.run` in the writer thread.
@@ -13,7 +19,7 @@ broker's window until the next connection and stop the other devices' batches.)
 
 import contextlib
 import logging
-import queue
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
@@ -25,8 +31,13 @@ from edge_agent.base.clock import Clock
 from edge_agent.wire import codec, topics
 from edge_agent.wire.topics import Leaf
 from hub.config import IngestConfig
+from hub.ingest.admission import Admission, device_of
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
+from hub.ingest.budget import POISON_ROWS, Cost
+from hub.ingest.fair_queue import FairQueue
+from hub.ingest.overload import Overload
 from hub.ingest.shard import Shard
+from hub.ingest.window import PubackWindow
 from hub.storage import devices, identity, poison
 from hub.storage.db import transaction
 
@@ -40,6 +51,13 @@ INGEST_POISON_DROPPED = "ingest.poison_dropped"
 
 WAIT_S = 0.2
 DENIED = "the device's certificates are revoked or have expired"
+GROUP_S = 0.05
+"""For how long batches are decoded before what there is gets written."""
+GROUP_PRICE = 0.2
+"""What one device may cost in a group, in seconds of allowance, before it ends: nobody
+waits for the rest of it."""
+FULL_S = 10.0
+"""How often it is said at most that the queue is full."""
 REVOKED_S = 2.0
 """How long a revocation takes to be known here."""
 
@@ -60,7 +78,7 @@ class IngestStats:
     failed_groups: int = 0
 
 
-UNREAD = Poison(reason="not read yet")
+UNREAD = Poison.because("not read yet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +107,19 @@ class IngestWriter:
         With a ``shard`` it leaves the batches of other devices to other processes.
         """
         self._shard = shard or Shard()
+        self._quota = config.device_day_bytes
         self._revoked: set[str] = set()
         self._revoked_at = float("-inf")
         self.find_denied: Callable[[Connection], set[str]] = identity.revoked_devices
         """Who is not taken in; the hub gives one that knows of expiry too."""
         self._engine, self._clock, self._publish_ack = engine, clock, publish_ack
         self._group = config.group_batches
-        self._queue: queue.Queue[_Message] = queue.Queue(config.queue_batches)
-        self._full = self._failing = False
+        self._queue: FairQueue[_Message] = FairQueue(config.queue_batches)
+        self._window = PubackWindow()
+        self._admission = Admission(config, clock)
+        self.overload = Overload(engine, clock, self._admission)
+        self._full_at = float("-inf")
+        self._failing = False
         self.stats = IngestStats()
 
     def offer(self, topic: str, payload: bytes, done: Callable[[], None]) -> None:
@@ -104,15 +127,22 @@ class IngestWriter:
         if not self._shard.owns(topic):
             done()
             return
-        try:
-            self._queue.put_nowait(_Message(topic=topic, payload=payload, done=done))
-            self._full = False
-        except queue.Full:
-            self.stats.dropped += 1
-            if not self._full:
-                self._full = True
-                log.warning(INGEST_FULL, extra={"queued": self._queue.qsize()})
+        device = device_of(topic)
+        if not self._admission.admit(device, len(payload)):
             done()
+            return
+        held = self._window.hold(device, done)
+        message = _Message(topic=topic, payload=payload, done=held)
+        for dropped in self._queue.put(device, message, len(payload)):
+            self.stats.dropped += 1
+            dropped.done()
+            self._say_full()
+
+    def _say_full(self) -> None:
+        now = self._clock.mono()
+        if now - self._full_at >= FULL_S:
+            self._full_at = now
+            log.warning(INGEST_FULL, extra={"queued": len(self._queue)})
 
     def run(self, stop: Event) -> None:
         """Write groups until ``stop`` is set, then what is still queued."""
@@ -127,16 +157,17 @@ class IngestWriter:
         Returns:
             How many messages it took; 0 if none came within ``timeout_s``.
         """
-        group = [self._judge(message) for message in self._take(timeout_s)]
+        group = self._take(timeout_s)
         if group:
             self._write(group)
             for message in group:
                 message.done()
+        self.overload.look()
         return len(group)
 
     def _judge(self, message: _Message) -> _Message:
         """Decode a message's batch, or say why it is not taken."""
-        read = _read(message)
+        read = _decode(message)
         if isinstance(read.found, Arrived) and read.found.key.device in self._denied():
             return _poisoned(message, DENIED)
         return read
@@ -154,16 +185,34 @@ class IngestWriter:
         return self._revoked
 
     def _take(self, timeout_s: float) -> list[_Message]:
+        """Take and decode messages, each device in its turn."""
         taken: list[_Message] = []
-        try:
-            taken.append(
-                self._queue.get(timeout=timeout_s or None, block=timeout_s > 0)
-            )
-            while len(taken) < self._group:
-                taken.append(self._queue.get_nowait())
-        except queue.Empty:
-            pass
+        prices: dict[str, float] = {}
+        until = float("inf")
+        while len(taken) < self._group and self._clock.mono() < until:
+            found = self._queue.take(0.0 if taken else timeout_s)
+            if found is None:
+                break
+            until = min(until, self._clock.mono() + GROUP_S)
+            device, message = found
+            if not self._admission.still_admits(device):
+                message.done()
+                continue
+            read, price = self._read(device, message)
+            taken.append(read)
+            prices[device] = prices.get(device, 0.0) + price
+            if prices[device] >= GROUP_PRICE:
+                break
         return taken
+
+    def _read(self, device: str, message: _Message) -> tuple[_Message, float]:
+        """Decode a message and charge its device; return the price too."""
+        began = time.thread_time()
+        read = self._judge(message)
+        cost = _cost(read, time.thread_time() - began)
+        price = self._admission.charge(device, cost)
+        self._queue.charge(device, price)
+        return read, price
 
     def _write(self, group: Sequence[_Message]) -> None:
         try:
@@ -192,7 +241,7 @@ class IngestWriter:
         self.stats.failed_groups += 1
         if not self._failing:
             self._failing = True
-            log.error(INGEST_FAILED, extra={"reason": str(error)})
+            log.error(INGEST_FAILED, extra={"reason": str(error)[: poison.MAX_REASON]})
 
     def _succeed(
         self, group: Sequence[_Message], outcome: Outcome, dropped: int
@@ -204,10 +253,9 @@ class IngestWriter:
         for message in group:
             if isinstance(message.found, Poison):
                 unread += 1
-                log.warning(
-                    INGEST_POISON,
-                    extra={"topic": message.topic, "reason": message.found.reason},
-                )
+                topic = message.topic[: poison.MAX_TOPIC]
+                facts = {"topic": topic, "reason": message.found.reason}
+                log.warning(INGEST_POISON, extra=facts)
         if dropped:
             log.warning(INGEST_POISON_DROPPED, extra={"messages": dropped})
         self.stats.poison += unread
@@ -215,6 +263,7 @@ class IngestWriter:
         self.stats.batches += len(group) - unread
         self.stats.rows += outcome.rows
         self.stats.redelivered += outcome.redelivered
+        self.overload.note_deleted(outcome.gone)
         for key, ack in outcome.acks.items():
             self._publish_ack(topics.leaf(key.device, Leaf.ACK), codec.encode(ack))
 
@@ -234,7 +283,7 @@ class IngestWriter:
             _set_aside(connection, message, found.reason, at)
         outcome = Outcome()
         if arrived:
-            outcome = store_batches(connection, arrived, at=at)
+            outcome = store_batches(connection, arrived, at=at, quota=self._quota)
             offsets = {a.key.device: at - a.batch.header.wall_at for a in arrived}
             devices.note_heard(connection, offsets, at)
         for place, detail in outcome.differing.items():
@@ -242,6 +291,13 @@ class IngestWriter:
             _set_aside(connection, messages[place], detail, at)
         refused = len(arrived) < len(group) or outcome.differing
         return outcome, poison.trim_poison(connection) if refused else 0
+
+
+def _cost(message: _Message, seconds: float) -> Cost:
+    """Return what reading a message has cost, and writing it will."""
+    found = message.found
+    rows = POISON_ROWS if isinstance(found, Poison) else len(found.batch.rows)
+    return Cost(size=len(message.payload), rows=rows, seconds=seconds)
 
 
 def _set_aside(
@@ -252,10 +308,10 @@ def _set_aside(
     )
 
 
-def _read(message: _Message) -> _Message:
+def _decode(message: _Message) -> _Message:
     """Decode a message's batch, or say why it cannot be."""
     return replace(message, found=read_batch(message.topic, message.payload))
 
 
 def _poisoned(message: _Message, reason: str) -> _Message:
-    return replace(message, found=Poison(reason=reason))
+    return replace(message, found=Poison.because(reason))

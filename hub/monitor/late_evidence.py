@@ -23,6 +23,8 @@ from hub.storage.tables import DEVICES, IS_UPDATE, RECORDS, RECORDS_OF_STREAMS, 
 LATE_EVIDENCE = "evidence"
 LOOK_S = 10.0
 """How often records are looked at; an alert needs no more."""
+MAX_RELEASES = 16
+"""Of so many releases a device is believed to say something."""
 _SHOWN = 3
 
 Open = Collection[tuple[str, int, str]]
@@ -46,6 +48,8 @@ class LateEvidenceWatch:
         self._engine = engine
         self._cursor = 0
         self._said: dict[tuple[str, int], _Said] = {}
+        self._releases: dict[str, list[int]] = {}
+        """By device: of which releases it said something, the newest last."""
         self._looked_at = float("-inf")
         self._found: list[Observation] = []
 
@@ -61,6 +65,10 @@ class LateEvidenceWatch:
                 self._found = self._judge(_present(conn), open_keys)
         return self._found
 
+    def footprint(self) -> int:
+        """Return of how many releases of devices something is kept."""
+        return len(self._said)
+
     def _read(self, conn: Connection) -> None:
         found = (
             select(RECORDS.c.id, STREAMS.c.device, RECORDS.c.body)
@@ -73,9 +81,20 @@ class LateEvidenceWatch:
             self._cursor = number
             record = decode_record(body.encode())
             if isinstance(record, UpdateRecord) and record.evidence is not UNSET:
-                self._said[device, record.release] = _Said(
+                said = _Said(
                     evidence=record.evidence, code=record.code, detail=record.detail
                 )
+                self._note(device, record.release, said)
+
+    def _note(self, device: str, release: int, said: _Said) -> None:
+        """Keep what a device said last of its :data:`MAX_RELEASES` newest releases."""
+        self._said[device, release] = said
+        spoken = self._releases.setdefault(device, [])
+        if release in spoken:
+            spoken.remove(release)
+        spoken.append(release)
+        if len(spoken) > MAX_RELEASES:
+            self._said.pop((device, spoken.pop(0)), None)
 
     def _judge(self, present: dict[str, int], open_keys: Open) -> list[Observation]:
         self._said = {

@@ -29,13 +29,19 @@ from hub.monitor.releases import MonitoredRelease, read_monitored
 from hub.monitor.scoring import DeviceScore, History, Position, Window, score_device
 from hub.storage import clones, records
 from hub.storage.records import StoredFeedback, StoredProfile
-from hub.storage.tables import DEVICES
+from hub.storage.tables import DEVICES, RELEASES
 
 CHUNK = 1000
 FRESH_PROFILE_S = 900.0
 """Three times the agent's longest window: after that a device is silent."""
 FRESH_LABELS_S = 86_400.0
 NO_COHORT = "default"
+FACTORY = 0
+"""The model that a device came with, as a release."""
+MAX_STARTS = 64
+"""Starts of a device that are told apart; windows of older ones come no more."""
+MAX_LABELLED = 4096
+"""Cohorts and releases whose labels are followed; those heard longest ago go."""
 
 Watch = Callable[[Collection[tuple[str, int, str]], float], Sequence[Observation]]
 """From the open incidents and the time to what a rule of its own sees."""
@@ -69,17 +75,31 @@ class _Labelled:
 
 
 @dataclass(slots=True)
+class _Starts:
+    """A device's starts by number, the newest of them, and how many there were."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    count: int = 0
+
+
+@dataclass(slots=True)
 class _Cursor:
     """Up to which row the tables have been read, and the starts of each device."""
 
     profile: int = 0
     feedback: int = 0
-    starts: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    starts: dict[str, _Starts] = field(default_factory=lambda: defaultdict(_Starts))
 
     def position(self, row: StoredProfile) -> Position:
         """Number a device's starts in the order in which they were first heard of."""
         starts = self.starts[row.device]
-        return Position(starts.setdefault(row.boot, len(starts)), row.seq)
+        number = starts.numbers.get(row.boot)
+        if number is None:
+            number = starts.numbers[row.boot] = starts.count
+            starts.count += 1
+            if len(starts.numbers) > MAX_STARTS:
+                del starts.numbers[next(iter(starts.numbers))]
+        return Position(number, row.seq)
 
 
 class MonitorService:
@@ -106,6 +126,7 @@ class MonitorService:
             ),
         )
         self._cursor = _Cursor()
+        self._known: set[int] = set()
         self._releases: dict[int, MonitoredRelease | None] = {}
         self._watched: dict[OnRelease, _Watched] = {}
         self._labelled: dict[OnRelease, _Labelled] = {}
@@ -114,9 +135,11 @@ class MonitorService:
         """Take in what is new, score, and step the alerts."""
         with self._engine.connect() as connection:
             devices = list(_read_devices(connection))
+            known = set(connection.scalars(select(RELEASES.c.release)))
             profiles = records.read_profiles(connection, self._cursor.profile, CHUNK)
             labels = records.read_feedback(connection, self._cursor.feedback, CHUNK)
             cloned = clones.list_clones(connection)
+        self._known = known
         self._take_profiles(profiles)
         self._take_labels(labels, {device.id: device.cohort for device in devices})
         if CHUNK in (len(profiles), len(labels)):
@@ -135,6 +158,11 @@ class MonitorService:
             for (device, on), watched in self._watched.items()
             if on == release and watched.score is not None
         }
+
+    def footprint(self) -> int:
+        """Return how many things are kept of what devices named: starts and labels."""
+        starts = sum(len(one.numbers) for one in self._cursor.starts.values())
+        return len(self._labelled) + len(self._releases) + starts
 
     def _take_profiles(self, rows: Iterable[StoredProfile]) -> None:
         for row in rows:
@@ -169,25 +197,35 @@ class MonitorService:
         """Take labels in the order of their predictions, as far as they have come."""
         for row in sorted(rows, key=lambda row: (row.predicted_at, row.id)):
             self._cursor.feedback = max(self._cursor.feedback, row.id)
+            if row.release not in self._known | {FACTORY}:
+                continue
             key = (cohorts.get(row.device, NO_COHORT), row.release)
-            labelled = self._labelled.setdefault(
-                key,
-                _Labelled(
-                    watch=AccuracyWatch(
-                        min_labels=self._config.min_labels,
-                        drop=self._config.accuracy_drop,
-                        overlap=self._overlap(row.release),
-                    )
-                ),
-            )
+            labelled = self._labelled.get(key) or self._follow_labels(key)
             labelled.watch.add(correct=row.correct, at=row.predicted_at)
             labelled.heard_at = max(labelled.heard_at, row.received_at)
+
+    def _follow_labels(self, key: OnRelease) -> _Labelled:
+        """Begin with the labels of a cohort on a release, within the bound."""
+        if len(self._labelled) >= MAX_LABELLED:
+            del self._labelled[
+                min(self._labelled, key=lambda key: self._labelled[key].heard_at)
+            ]
+        watch = AccuracyWatch(
+            min_labels=self._config.min_labels,
+            drop=self._config.accuracy_drop,
+            overlap=self._overlap(key[1]),
+        )
+        self._labelled[key] = _Labelled(watch=watch)
+        return self._labelled[key]
 
     def _overlap(self, number: int) -> float:
         release = self._release(number)
         return release.overlap if release is not None else 1.0
 
     def _release(self, number: int) -> MonitoredRelease | None:
+        """Return what is known of a release; nothing is kept of numbers that lie."""
+        if number not in self._known:
+            return None
         if number not in self._releases:
             self._releases[number] = read_monitored(self._engine, self._home, number)
         return self._releases[number]

@@ -71,6 +71,11 @@ def touch(conn: Connection, device: str, at: float, cohort: str = "") -> None:
     conn.execute(update(DEVICES).where(DEVICES.c.id == device).values(values))
 
 
+def list_ids(conn: Connection) -> set[str]:
+    """Return the ids of all devices that were ever heard of."""
+    return set(conn.scalars(select(DEVICES.c.id)))
+
+
 def note_heard(conn: Connection, offsets_s: Mapping[str, float], at: float) -> None:
     """Note that batches of devices came at ``at``; register unknown ones.
 

@@ -19,6 +19,7 @@ from edge_agent.wire.records import (
     SampleRecord,
 )
 from hub.storage.db import Values, insert_many
+from hub.storage.device_days import size_of
 from hub.storage.tables import (
     FEEDBACK,
     IS_PROFILE,
@@ -43,6 +44,14 @@ _FEEDBACK = (
 )
 _decode_profile = msgspec.json.Decoder(ProfileRecord)
 _decode_sample = msgspec.json.Decoder(SampleRecord)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """How many rows were new, and by stream the size of all that were given."""
+
+    new: int
+    sizes: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,26 +88,18 @@ class StoredSample:
 
 def write_rows(
     connection: Connection, brought: Iterable[tuple[int, Rows]], at: float
-) -> int:
-    """Insert rows received ``at``, given with the numbers of their streams.
-
-    Returns:
-        How many were new.
-    """
-    values: list[Values] = [
-        (
-            stream,
-            seq,
-            KIND_OF[type(record)],
-            record.at,
-            at,
-            getattr(record, "release", 0),
-            encode_record(record).decode(),
-        )
-        for stream, rows in brought
-        for seq, record in rows
-    ]
-    return insert_many(connection, RECORDS, _RECORD, values)
+) -> Written:
+    """Insert rows received ``at``, given with the numbers of their streams."""
+    values: list[Values] = []
+    sizes: dict[int, int] = {}
+    for stream, rows in brought:
+        sizes.setdefault(stream, 0)
+        for seq, record in rows:
+            kind, body = KIND_OF[type(record)], encode_record(record)
+            release = getattr(record, "release", 0)
+            sizes[stream] += size_of(kind, len(body))
+            values.append((stream, seq, kind, record.at, at, release, body.decode()))
+    return Written(new=insert_many(connection, RECORDS, _RECORD, values), sizes=sizes)
 
 
 def write_labels(

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Table, delete, func, select, update
 
 from edge_agent.base.clock import Clock
 from hub.storage.db import transaction
+from hub.storage.device_days import DAY_S, forget_days
 from hub.storage.tables import FEEDBACK, RECORDS, STREAMS
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ RECORDS_PRUNED = "records.pruned"
 ROWS = 2000
 """How many rows a transaction deletes at most."""
 PERIOD_S = 60.0
-DAY_S = 86_400.0
 
 
 @dataclass(slots=True)
@@ -52,6 +52,7 @@ class Retention:
         with transaction(self._engine) as connection:
             deleted = _prune_records(connection, before)
             deleted += _prune(connection, FEEDBACK, before)
+            forget_days(connection, before)
         self._sweep.deleted += deleted
         if not deleted:
             if self._sweep.deleted:

@@ -2,18 +2,30 @@
 
 ``watermark`` is what a device is told and deletes up to; ``top`` is the highest number
 that was ever committed, so rows above it cannot be there yet; up to ``pruned`` records
-were deleted because of their age, and must not come back.
+were deleted because of their age or number, and must not come back.
 """
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, case, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    case,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
 
 from edge_agent.wire.topics import Lane
 from hub.storage.db import insert_many
-from hub.storage.tables import STREAMS
+from hub.storage.tables import RECORDS, STREAMS
 
+MAX_STREAMS = 8192
+"""Of one device: four lanes and 2,000 starts, five a day for a year."""
+_FORGOTTEN = 512
 _NAMES = ("device", "boot", "lane", "watermark", "top", "evicted", "redelivered")
 _SAVE = (
     update(STREAMS)
@@ -64,8 +76,28 @@ def open_streams(
     if missing:
         rows = [(k.device, k.boot, str(k.lane), 0, 0, 0, 0) for k in missing]
         insert_many(connection, STREAMS, _NAMES, rows)
+        for device in {key.device for key in missing}:
+            _forget_oldest(connection, device)
         found |= _read(connection, missing)
     return found
+
+
+def _forget_oldest(connection: Connection, device: str) -> None:
+    """Delete a device's oldest streams, with their records, beyond the bound.
+
+    Some more than must go, so that not each new stream pays for it.
+    """
+    mine = STREAMS.c.device == device
+    count = connection.scalar(select(func.count()).select_from(STREAMS).where(mine))
+    if (count or 0) <= MAX_STREAMS:
+        return
+    oldest = list(
+        connection.scalars(
+            select(STREAMS.c.id).where(mine).order_by(STREAMS.c.id).limit(_FORGOTTEN)
+        )
+    )
+    connection.execute(delete(RECORDS).where(RECORDS.c.stream.in_(oldest)))
+    connection.execute(delete(STREAMS).where(STREAMS.c.id.in_(oldest)))
 
 
 def save_streams(connection: Connection, streams: Iterable[Stream]) -> None:

@@ -143,6 +143,22 @@ POISON = Table(
     Column("payload", LargeBinary, nullable=False),
 )
 
+# What was stored of a device on a day (UTC), and what was deleted or refused.
+DEVICE_DAYS = Table(
+    "device_days",
+    METADATA,
+    Column("device", String(64), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+    Column("gone_rows", BigInteger, nullable=False),
+    Column("gone_bytes", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    # up to which record the quota has deleted its samples and metrics, and everything
+    Column("bulk_after", BigInteger, nullable=False),
+    Column("any_after", BigInteger, nullable=False),
+    Index("device_days_by_day", "day"),
+)
+
 BIRTHS = Table(
     "births",
     METADATA,

@@ -9,7 +9,8 @@ from sqlalchemy import Engine, func, select
 from edge_agent.wire.records import FeedbackRecord
 from edge_agent.wire.topics import Lane
 from hub.storage.db import open_database, transaction
-from hub.storage.retention import DAY_S, PERIOD_S, ROWS, Retention
+from hub.storage.device_days import DAY_S
+from hub.storage.retention import PERIOD_S, ROWS, Retention
 from hub.storage.streams import StreamKey
 from hub.storage.tables import FEEDBACK, RECORDS, STREAMS
 from tests.hub_records import plant

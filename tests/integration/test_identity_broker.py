@@ -1,10 +1,11 @@
 """mTLS and access rules against a real mosquitto with the configuration we write."""
 
 import os
+import queue
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -319,3 +320,78 @@ def test_a_server_with_another_name_is_refused(rig: Rig) -> None:
         assert is_named("127.0.0.1")
         assert not is_named("127.0.0.2")
         assert not is_named("broker.example.org")
+
+
+def test_without_hosts_it_listens_on_loopback_only(rig: Rig, tmp_path: Path) -> None:
+    """A broker that others are to reach is one whose names were said."""
+    open_folder = tmp_path / "open"
+    write_broker(open_folder, rig.services.identity, ["broker.example.org"], 8883)
+
+    lines = (rig.folder / "mosquitto.conf").read_text("utf-8").splitlines()
+    assert f"listener {rig.port} 127.0.0.1" in lines
+    lines = (open_folder / "mosquitto.conf").read_text("utf-8").splitlines()
+    assert "listener 8883" in lines
+
+
+def test_a_device_writes_to_its_four_lanes_and_to_no_other_topic_under_up(
+    clients: tuple[Client, Client, Client],
+) -> None:
+    """So there is nothing else where it could leave retained messages."""
+    hub, device, _ = clients
+    hub.subscribe("#")
+    for name in ("junk", "metric/more", "1", ""):
+        device.publish(f"shoal/v1/d1/up/{name}", b"x", retain=True)
+    own = topics.up("d1", Lane.METRIC)
+    device.publish(own, b"x")
+
+    assert hub.until(own) == [own]
+
+
+def test_a_retained_batch_is_cleared_away_and_not_taken_in(rig: Rig) -> None:
+    """The broker keeps it no longer than until the hub comes, and no hub reads it."""
+    came: queue.Queue[bytes] = queue.Queue()
+
+    def take(_topic: str, payload: bytes, done: Callable[[], None]) -> None:
+        came.put(payload)
+        done()
+
+    with run_broker(rig.folder, rig.port):
+        device = Client(rig, rig.enrol("d1"), "d1")
+        assert device.accepted()
+        own = topics.up("d1", Lane.METRIC)
+        device.publish(own, b"retained junk", retain=True)
+        link = HubLink(
+            rig.hub_config(), on_batch=take, on_control=None, on_up=lambda: None
+        )
+        link.start()
+        assert link.wait_up(WAIT_S)
+        deadline = time.monotonic() + 2 * WAIT_S
+        while True:
+            late = Client(rig, hub_files(rig, WATCH_USER), "tail")
+            assert late.accepted()
+            late.subscribe(own)
+            device.publish(own, b"fresh")
+            if late.inbox.get(timeout=WAIT_S)[1] == b"fresh":
+                break
+            late.close()
+            assert time.monotonic() < deadline, "the junk is still retained"
+        late.close()
+        device.close()
+        link.stop()
+    assert set(came.queue) == {b"fresh"}
+
+
+def test_an_idle_broker_does_not_write_what_it_holds_again_and_again(
+    rig: Rig,
+) -> None:
+    """Junk that it keeps is on disk once at its end, and not once a second."""
+    lines = (rig.folder / "mosquitto.conf").read_text("utf-8").splitlines()
+    settings = dict(line.split(" ", 1) for line in lines if not line.startswith("#"))
+    assert settings["persistence"] == "true"
+    assert "autosave_on_changes" not in settings
+
+    # All that a broker may hold, saved at each interval, is a rate a disk bears.
+    held = int(settings["memory_limit"])
+    assert held / int(settings["autosave_interval"]) < 2 << 20
+    assert int(settings["max_queued_bytes"]) <= held / 4
+    assert int(settings["max_packet_size"]) >= 4 << 20

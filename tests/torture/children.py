@@ -16,6 +16,8 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import NoReturn, Self
 
+from hub.identity.broker import bounds
+from hub.identity.broker import persistence as persistence_lines
 from tests.hub_broker import MOSQUITTO
 
 END_S = 15.0
@@ -110,13 +112,13 @@ def broker(folder: Path, port: int, *, persistence: bool) -> Program:
     assert MOSQUITTO is not None, "the torture needs mosquitto"
     store = folder / "broker"
     store.mkdir()
-    keep = f"persistence true\npersistence_location {store}/\nautosave_interval 1\n"
+    keep = persistence_lines(store) if persistence else ["persistence false"]
     user = pwd.getpwuid(os.getuid()).pw_name
     config = folder / "mosquitto.conf"
     config.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\nuser {user}\n"
-        "max_inflight_messages 100\nmax_queued_messages 10000\n"
-        + (keep if persistence else "persistence false\n"),
+        + "\n".join([*bounds(), *keep])
+        + "\n",
         "utf-8",
     )
     return Program(main=_exec, words=[MOSQUITTO, "-c", str(config)])
