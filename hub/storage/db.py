@@ -32,7 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hub.errors import ConflictError, HubError
 
-HEAD = "0007"
+HEAD = "0012"
 """The newest migration; the one that this version of the hub works with."""
 
 Values = tuple[str | int | float | bool | None, ...]
