@@ -9,7 +9,13 @@ import msgspec
 
 from edge_agent.base.exit_codes import ExitCode
 from hub.cli.evidence import detail_text, left_out_text, user_name
-from hub.cli.output import json_option, print_fields, print_json, print_table
+from hub.cli.output import (
+    ago_text,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+)
 from hub.config import Home
 
 if TYPE_CHECKING:
@@ -27,7 +33,8 @@ _END_CODES = {
 class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout as ``--json`` shows it; ``stages`` are cumulative shares.
 
-    ``left_out`` maps hardware classes that get the release no more to why.
+    ``left_out`` maps hardware classes that get the release no more to why, ``gone``
+    devices that take part no more.
     """
 
     id: str
@@ -40,6 +47,7 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     updated_at: float
     left_out: dict[str, str] = {}
+    gone: dict[str, str] = {}
 
 
 class RolloutDeviceView(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +160,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
         print_json(views)
         return
     print_table(
-        ("rollout", "release", "from", "state", "stage", "reason"),
+        ("rollout", "release", "from", "state", "stage", "changed", "reason"),
         [
             (
                 view.id,
@@ -160,6 +168,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
                 view.incumbent or "-",
                 view.state,
                 f"{view.stage + 1}/{len(view.stages)}",
+                ago_text(view.updated_at),
                 view.reason,
             )
             for view in views
@@ -173,6 +182,8 @@ def list_command(home: Home, *, as_json: bool) -> None:
 @click.pass_obj
 def get_command(home: Home, rollout: str, *, as_json: bool) -> None:
     """Show one rollout and its devices."""
+    from hub.rollout.gone import gone_text
+
     detail = _detail(*_service(home).get(rollout))
     if as_json:
         print_json(detail)
@@ -186,7 +197,9 @@ def get_command(home: Home, rollout: str, *, as_json: bool) -> None:
             ("stage", f"{detail.stage + 1} of {len(detail.stages)}"),
             ("devices", f"{len(detail.devices)} of {detail.planned}"),
             ("left out", left_out_text(detail.left_out)),
+            ("gone", gone_text(detail.gone) or "-"),
             ("reason", detail.reason or "-"),
+            ("changed", ago_text(detail.updated_at)),
         ]
     )
     print_table(
@@ -195,7 +208,7 @@ def get_command(home: Home, rollout: str, *, as_json: bool) -> None:
             (
                 d.device,
                 d.stage + 1,
-                d.outcome or "pending",
+                detail.gone.get(d.device) or d.outcome or "pending",
                 d.code or "-",
                 detail_text(d.detail, d.retried_after),
             )
@@ -282,9 +295,10 @@ def explain_command(home: Home, rollout: str, *, as_json: bool) -> None:
         return
     first = events[0].at if events else 0.0
     print_table(
-        ("after", "from", "to", "reason"),
+        ("at", "after", "from", "to", "reason"),
         [
             (
+                ago_text(event.at),
                 f"{event.at - first:.1f} s",
                 event.from_state,
                 event.to_state,
@@ -356,6 +370,7 @@ def _view(row: "RolloutRow") -> RolloutView:
         created_at=row.created_at,
         updated_at=row.updated_at,
         left_out=row.plan.left_out,
+        gone=row.plan.gone,
     )
 
 
@@ -375,5 +390,5 @@ def _detail(row: "RolloutRow", given: "list[RolloutDeviceRow]") -> RolloutDetail
             )
             for device in given
         ],
-        planned=len(row.plan.devices),
+        planned=len(row.plan.devices.keys() - row.plan.gone.keys()),
     )
