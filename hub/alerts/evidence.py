@@ -34,8 +34,8 @@ class DriftEvidence(Message, frozen=True, kw_only=True, tag="drift"):
 
     ``threshold`` and ``effect_min`` are the limits; ``placements`` the clean pairs of
     blocks that the threshold was calibrated on. ``confidence_change`` is the mean over
-    the drifting devices. ``cohort_devices`` are those that were heard lately, ``needed``
-    is the share of them; ``unheard`` are the others.
+    the drifting devices. ``cohort_devices`` are those that were heard lately,
+    ``needed`` is the share of them; ``unheard`` are the others.
     """
 
     cohort_devices: Count

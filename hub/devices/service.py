@@ -41,6 +41,8 @@ from hub.storage.activations import Activation, last_activation
 from hub.storage.clones import CloneRow
 from hub.storage.db import transaction
 from hub.storage.devices import AssignmentRow, CommandRow, DeviceRow
+from hub.storage.hub_links import HubLinkRow, read_link
+from hub.storage.tombstones import forgotten_among
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,10 @@ class DeviceService:
         if not messages:
             return
         with transaction(self._engine) as conn:
+            gone = forgotten_among(conn, {message.device for message in messages})
             for message in messages:
+                if message.device in gone:
+                    continue
                 if isinstance(message, Presence):
                     self._receive_presence(conn, message)
                 else:
@@ -258,6 +263,11 @@ class DeviceService:
             if row is None:
                 raise _no_device(device)
             return row, store.get_assignment(conn, device)
+
+    def link_state(self) -> HubLinkRow:
+        """Return whether the hub that serves has its broker, as of when."""
+        with self._engine.connect() as conn:
+            return read_link(conn)
 
     def clone_of(self, device: str) -> CloneRow | None:
         """Return what says that a device is there twice, if anything ever did."""

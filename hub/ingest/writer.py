@@ -24,10 +24,11 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from edge_agent.base.clock import Clock
 from edge_agent.wire import codec, topics
 from edge_agent.wire.topics import Leaf
+from edge_agent.wire.version import TOPIC_PREFIX
 from hub.config import IngestConfig
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
 from hub.ingest.shard import Shard
-from hub.storage import devices, identity, poison
+from hub.storage import devices, identity, poison, tombstones
 from hub.storage.db import transaction
 
 log = logging.getLogger(__name__)
@@ -165,6 +166,7 @@ class IngestWriter:
     def _write(self, group: Sequence[_Message]) -> None:
         try:
             with transaction(self._engine) as connection:
+                group = _not_forgotten(connection, group)
                 outcome, dropped = self._store(connection, group)
         except (DataError, IntegrityError) as error:
             self._isolate(group, error)
@@ -239,6 +241,20 @@ class IngestWriter:
             _set_aside(connection, messages[place], detail, at)
         refused = len(arrived) < len(group) or outcome.differing
         return outcome, poison.trim_poison(connection) if refused else 0
+
+
+def _not_forgotten(
+    connection: Connection, group: Sequence[_Message]
+) -> Sequence[_Message]:
+    """Return the messages but those of forgotten devices: of these nothing stays."""
+    speakers = {_speaker(message.topic) for message in group}
+    gone = tombstones.forgotten_among(connection, speakers)
+    return [m for m in group if _speaker(m.topic) not in gone] if gone else group
+
+
+def _speaker(topic: str) -> str:
+    """Return the device that a topic belongs to, however the rest of it reads."""
+    return topic.removeprefix(f"{TOPIC_PREFIX}/").partition("/")[0]
 
 
 def _set_aside(

@@ -113,7 +113,7 @@ class MetadataWatch:
         columns = select(DEVICES.c.id, DEVICES.c.reported)
         found = columns.where(
             DEVICES.c.online,
-            DEVICES.c.reported != "",  # noqa: PLC1901 - a column
+            DEVICES.c.reported != "",
             DEVICES.c.retired_at.is_(None),
         )
         with self._engine.connect() as conn:

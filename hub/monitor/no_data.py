@@ -6,7 +6,7 @@ and no longer after as many accepted ones: a few of either change nothing. Pure.
 Called by :mod:`hub.monitor.service`.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 

@@ -145,7 +145,8 @@ def describe_drift(
     if evidence.confidence_change is not None:
         line += f", mean confidence {evidence.confidence_change:+.2f}"
     every = evidence.cohort_devices + evidence.unheard
-    line += f"; {evidence.cohort_devices} of {every} heard in the last {heard_s / 3600:g} h"
+    hours = f"{heard_s / 3600:g} h"
+    line += f"; {evidence.cohort_devices} of {every} heard in the last {hours}"
     return line
 
 

@@ -10,6 +10,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from hub.storage.tables import CERTIFICATES, ENROL_TOKENS
 
+PSEUDONYM = "~"
+"""How the name begins that certificates of a forgotten device have; no id does."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow:
@@ -104,6 +107,7 @@ def revoked_devices(conn: Connection) -> set[str]:
     """Return the devices all of whose certificates are revoked."""
     found = (
         select(CERTIFICATES.c.device)
+        .where(CERTIFICATES.c.device.not_like(f"{PSEUDONYM}%"))
         .group_by(CERTIFICATES.c.device)
         .having(func.count() == func.count(CERTIFICATES.c.revoked_at))
     )
