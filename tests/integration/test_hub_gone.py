@@ -24,6 +24,7 @@ from hub.alerts.machine import Alert, AlertState
 from hub.alerts.service import fingerprint, get_incident
 from hub.cli import cli
 from hub.config import Home, IngestConfig
+from hub.devices.link_beat import LinkBeat
 from hub.errors import NotFoundError, RefusedError
 from hub.ingest.writer import IngestWriter
 from hub.service import Services, open_services
@@ -31,6 +32,7 @@ from hub.storage import alerts, devices, poison
 from hub.storage.alerts import AlertRow
 from hub.storage.clones import note_clone
 from hub.storage.db import transaction
+from hub.storage.hub_links import STALE_S
 from hub.storage.streams import StreamKey
 from hub.storage.tables import CERTIFICATES, FEEDBACK, METADATA, RECORDS
 from tests.fakes.hub_fleet import BOOT, Fleet, TestClock, publish_three
@@ -349,3 +351,21 @@ def test_the_commands_ask_and_tell(fleet: Fleet) -> None:
     assert run(fleet, "devices", "get", GONE).exit_code == 3
     assert run(fleet, "devices", "forget", "nobody", "--yes").exit_code == 3
     assert structs.asdict(get_incident(fleet.services.engine, 4).evidence)
+
+
+def test_what_a_dead_hub_wrote_makes_nobody_online(fleet: Fleet) -> None:
+    """A link that is up counts for seconds; then the hub is said not to serve."""
+
+    def other() -> tuple[bool, str]:
+        rows = json.loads(run(fleet, "devices", "list", "--json").stdout)
+        row = next(one for one in rows if one["id"] == OTHER)
+        return row["online"], row["link"]
+
+    assert other() == (False, "not serving")
+    LinkBeat(fleet.services.engine, SystemClock()).tick(up=True)
+    assert other() == (True, "up")
+    LinkBeat(fleet.services.engine, SystemClock()).tick(up=False)
+    assert other() == (False, "down")
+    fleet.clock.ahead_s = -STALE_S - 10
+    LinkBeat(fleet.services.engine, fleet.clock).tick(up=True)
+    assert other() == (False, "not serving")
