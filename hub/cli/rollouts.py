@@ -64,6 +64,8 @@ class RolloutDeviceView(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     retries: int = 0
     retried_after: str = ""
+    assigned_at: float = 0.0
+    decided_at: float | None = None
 
 
 class RolloutDetail(RolloutView, frozen=True, kw_only=True):
@@ -203,12 +205,13 @@ def get_command(home: Home, rollout: str, *, as_json: bool) -> None:
         ]
     )
     print_table(
-        ("device", "stage", "outcome", "code", "detail"),
+        ("device", "stage", "outcome", "since", "code", "detail"),
         [
             (
                 d.device,
                 d.stage + 1,
                 detail.gone.get(d.device) or d.outcome or "pending",
+                ago_text(d.decided_at or d.assigned_at),
                 d.code or "-",
                 detail_text(d.detail, d.retried_after),
             )
@@ -387,6 +390,8 @@ def _detail(row: "RolloutRow", given: "list[RolloutDeviceRow]") -> RolloutDetail
                 detail=device.detail,
                 retries=device.retries,
                 retried_after=device.retried_after,
+                assigned_at=device.assigned_at,
+                decided_at=device.decided_at,
             )
             for device in given
         ],
