@@ -144,16 +144,28 @@ class RolloutService:
             facts = gather(conn, row, now, abort_reason=reason)
             apply_step(conn, self._assigner, facts, step(facts, now), now)
 
-    def promote(self, rollout: str, *, why: str, who: str) -> None:
+    def promote(
+        self, rollout: str, *, why: str, who: str, stage: int | None = None
+    ) -> None:
         """Let the present stage go on without the evidence that it lacks.
+
+        ``stage`` is the one that the person looked at (from 0; ``None``: whichever).
 
         Raises:
             NotFoundError: There is no such rollout (``HUB-ROLLOUT-003``).
             ConflictError: There is nothing to approve (``HUB-ROLLOUT-007``), or what
-                failed stops it (``HUB-ROLLOUT-008``).
+                failed stops it (``HUB-ROLLOUT-008``), or it is in another stage by now
+                (``HUB-ROLLOUT-009``).
         """
         with transaction(self._engine) as conn:
             row = _get(conn, rollout)
+            if stage is not None and stage != row.stage:
+                raise ConflictError(
+                    "HUB-ROLLOUT-009",
+                    f"{rollout} is in stage {row.stage + 1} by now, not {stage + 1}:"
+                    " nothing was approved",
+                    cure=f"look at it again: `hub rollouts get {rollout}`",
+                )
             now = self._clock.wall()
             approval = Approval(stage=row.stage, who=who, why=why)
             approve(conn, row, gather(conn, row, now), approval, now)

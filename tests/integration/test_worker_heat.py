@@ -67,6 +67,9 @@ def test_shadow_files_and_samples_are_left_out_in_this_order(device: Device) -> 
 
     _heat(device, 90)
     wait_for(lambda: _shedding(device).level == "shadow")
+    port = WorkerPort(device.folder / "agent.sock")
+    assert port.figures().sheds
+    port.close()
     tried = device.client.shadow().summary.n
     np.savez(device.folder / "in" / "first.npz", a=samples(2))
     wait_for((device.folder / "in" / "done" / "first.npz").exists)
