@@ -17,8 +17,7 @@ from edge_agent.base.clock import Clock
 from edge_agent.wire import topics
 from edge_agent.wire.topics import Lane, Leaf
 from hub.config import Home
-from hub.devices.service import Publish
-from hub.errors import NotFoundError
+from hub.devices.service import Publish, no_device
 from hub.storage import devices as store
 from hub.storage import erasure, identity, tombstones
 from hub.storage import rollouts as rollout_store
@@ -106,7 +105,7 @@ class GoneService:
             for device in devices:
                 buried = tombstones.get_tombstone(conn, device)
                 if buried is None and not erasure.is_known(conn, device):
-                    raise _no_device(device)
+                    raise no_device(device)
             for device in devices:
                 tombstones.bury(conn, device, now)
         return [self._erase(device) for device in devices]
@@ -168,7 +167,7 @@ class GoneService:
     def _require(self, conn: Connection, devices: Sequence[str]) -> None:
         for device in devices:
             if store.get_device(conn, device) is None:
-                raise _no_device(device)
+                raise no_device(device)
 
 
 def _withdrawn(row: AssignmentRow, now: float) -> AssignmentRow:
@@ -189,11 +188,3 @@ def _clear_retained(publish: Publish, device: str) -> bool:
     kept = [topics.leaf(device, leaf) for leaf in _LEAVES]
     kept += [topics.up(device, lane) for lane in Lane]
     return all(publish(topic, b"", retain=True) for topic in kept)
-
-
-def _no_device(device: str) -> NotFoundError:
-    return NotFoundError(
-        "HUB-DEVICE-001",
-        f"there is no device {device!r}",
-        cure="`hub devices list` shows what there is",
-    )

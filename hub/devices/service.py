@@ -132,7 +132,7 @@ class DeviceService:
     ) -> int:
         """Assign inside the caller's transaction; see :meth:`assign`."""
         if store.get_device(conn, device) is None:
-            raise _no_device(device)
+            raise no_device(device)
         row = release_store.require_release(conn, release)
         now = self._clock.wall()
         policy = self._config.rollout
@@ -261,7 +261,7 @@ class DeviceService:
         with self._engine.connect() as conn:
             row = store.get_device(conn, device)
             if row is None:
-                raise _no_device(device)
+                raise no_device(device)
             return row, store.get_assignment(conn, device)
 
     def link_state(self) -> HubLinkRow:
@@ -352,7 +352,7 @@ class DeviceService:
         store.touch(conn, device, self._clock.wall())
         row = store.get_device(conn, device)
         if row is None:
-            raise _no_device(device)
+            raise no_device(device)
         return row
 
 
@@ -379,7 +379,8 @@ def _next_seq(conn: Connection, device: str) -> int:
     return row.seq + 1 if row else 1
 
 
-def _no_device(device: str) -> NotFoundError:
+def no_device(device: str) -> NotFoundError:
+    """Return the error that says that there is no such device."""
     return NotFoundError(
         "HUB-DEVICE-001",
         f"there is no device {device!r}",
