@@ -87,7 +87,8 @@ class WorkerPort:
         """
         reply = self.stats()
         before = figures_of(reply.before) if reply.before.predictions else None
-        return WorkerFigures(now=figures_of(reply), before=before)
+        sheds = bool(reply.shedding.level)
+        return WorkerFigures(now=figures_of(reply), before=before, sheds=sheds)
 
     def check(self) -> None:
         """Have the worker infer a sample that is nobody's.

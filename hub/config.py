@@ -106,7 +106,8 @@ class MonitorConfig(Strict, frozen=True, kw_only=True):
 
     ``cohort_label`` is the device label that names its cohort. ``for_s`` and
     ``keep_firing_for_s`` have Prometheus' meaning. ``metadata_lag_s``: for how long a
-    device that is online may trust older metadata than the hub's.
+    device that is online may trust older metadata than the hub's. ``heard_s``: a device
+    that was not heard for longer counts in no share of its cohort.
     """
 
     cohort_label: str = "cohort"
@@ -114,6 +115,7 @@ class MonitorConfig(Strict, frozen=True, kw_only=True):
     recent_rows: Annotated[int, Meta(ge=50)] = 280
     min_devices: Annotated[int, Meta(ge=1)] = 2
     min_share: Ratio = 0.25
+    heard_s: Seconds = 86_400.0
     for_s: Seconds = 2.0
     keep_firing_for_s: Seconds = 60.0
     min_labels: Annotated[int, Meta(ge=20)] = 100

@@ -24,6 +24,7 @@ from edge_agent.base.exit_codes import ExitCode
 from edge_agent.wire.topics import Address, Leaf
 from hub.blocks import BlockServer
 from hub.config import Home, HubConfig
+from hub.devices.gone import GoneService
 from hub.devices.service import DeviceService
 from hub.home import read_home
 from hub.identity.access import Access
@@ -70,6 +71,7 @@ class Services:
     enforcement: Enforcement
     rollouts: RolloutService
     retrain: RetrainService
+    gone: GoneService
 
 
 def open_services(
@@ -123,6 +125,7 @@ def open_services(
         enforcement=Enforcement(engine, home, identity, clock),
         rollouts=rollouts,
         retrain=retrain,
+        gone=GoneService(engine, home, clock),
     )
 
 
@@ -135,6 +138,7 @@ class Hub:
         Raises:
             ConflictError: Another process has this part (``HUB-SERVE-001``).
         """
+        from hub.devices.link_beat import LinkBeat
         from hub.identity.broker import hub_broker
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
@@ -173,6 +177,8 @@ class Hub:
         metadata = MetadataWatch(services.engine, services.tuf, lag_s)
         late_evidence = LateEvidenceWatch(services.engine)
         overuse = OveruseWatch(services.engine)
+        self._beat = LinkBeat(services.engine, services.clock)
+        self._caches = (metadata.look_again, late_evidence.look_again)
         self._monitor = MonitorService(
             services.engine,
             services.home,
@@ -258,8 +264,10 @@ class Hub:
 
     def _tick(self) -> None:
         services = self._services
+        self._beat.tick(up=self._link.connected)
         services.enforcement.tick()
         services.devices.receive()
+        services.gone.tick(self._link.publish, self._forget_cached)
         self._monitor.tick()
         services.retrain.tick()
         services.rollouts.tick()
@@ -269,6 +277,12 @@ class Hub:
             services.releases.tuf_version,
             services.releases.tuf_bundle,
         )
+
+    def _forget_cached(self) -> None:
+        """Drop what is kept in memory of devices that were just forgotten."""
+        for look_again in self._caches:
+            look_again()
+        self._monitor.reload()
 
     def _say_busy(self, reason: str) -> None:
         """Log once that the database does not answer; the next tick tries again."""

@@ -3,7 +3,8 @@
 A release that was committed on too little evidence goes on being looked at while the
 device is at rest, at first every half minute, then ever more seldom: has it answered
 enough live predictions, and what do the release before and it say to the samples that
-there are by now? What is found is journalled with its report. A release that is found
+there are by now? A device that is too hot, or out of its quota, compares nothing for as
+long. What is found is journalled with its report. A release that is found
 worse is reported and stays: to take it back is the hub's to decide, which sees other
 devices too. It ends when that is settled, or with the next assignment.
 """
@@ -65,6 +66,7 @@ class LateEvidence:
         self._pause_s = FIRST_S
         self._doubt = ""
         self._counted: int | None = None
+        self._sheds = False
 
     def look(self, state: Slots, now: float) -> Found | None:
         """Look again if it is time for that.
@@ -89,6 +91,9 @@ class LateEvidence:
         answered = self._answered(state)
         paired: PairedSummary | None = state.paired
         code = ""
+        if self._sheds:
+            # A paired test is two inferences a sample: the last thing to begin now.
+            return _settle(state, changed(state, answered=answered), state.code)
         if paired is not None and paired.result != Result.OK:
             again = self._compare(state, assignment)
             if again is None:
@@ -121,9 +126,10 @@ class LateEvidence:
 
     def _answered_now(self, state: Slots) -> int | None:
         try:
-            now = self._worker.figures().now
+            figures = self._worker.figures()
         except WorkerError:
             return None
+        self._sheds, now = figures.sheds, figures.now
         return now.predictions if now.release == state.active else None
 
     def _compare(self, state: Slots, assignment: Assignment) -> PairedOutcome | None:

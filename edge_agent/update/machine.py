@@ -155,8 +155,7 @@ def _assign(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, ...]
         detail=state.detail if kept else "",
     )
     if forced:
-        pardoned = tuple(n for n in state.quarantined if n != new.release)
-        taken = replace(taken, quarantined=pardoned)
+        taken = _pardon(taken, new.release)
     if new.release == state.active:
         rest = replace(taken, phase=Phase.IDLE, candidate=0)
         return _rest(rest, state, new.release, outcome="committed")
@@ -276,6 +275,18 @@ def _roll_back(state: Slots, happened: Happened) -> tuple[Slots, tuple[Effect, .
         answered=0,
     )
     return _enter(state, Phase.ROLLBACK)
+
+
+def _pardon(state: Slots, release: int) -> Slots:
+    """Let a forced assignment try a release once more.
+
+    Should it fail again, that is no second failure: both say the same of one release.
+    """
+    failed_at = state.failed_at
+    if state.quarantined[-1:] == (release,):
+        failed_at = failed_at[:-1]
+    pardoned = tuple(n for n in state.quarantined if n != release)
+    return replace(state, quarantined=pardoned, failed_at=failed_at)
 
 
 def _blame(state: Slots, release: int, happened: Happened) -> Slots:

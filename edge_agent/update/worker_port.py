@@ -23,10 +23,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerFigures:
-    """What the worker answers with now, how it did, and how the one before did."""
+    """What the worker answers with now, how it did, and how the one before did.
+
+    ``sheds``: whether it leaves work out, because of heat or a quota on its processor.
+    """
 
     now: Figures
     before: Figures | None
+    sheds: bool = False
 
 
 class Worker(Protocol):

@@ -34,7 +34,8 @@ class DriftEvidence(Message, frozen=True, kw_only=True, tag="drift"):
 
     ``threshold`` and ``effect_min`` are the limits; ``placements`` the clean pairs of
     blocks that the threshold was calibrated on. ``confidence_change`` is the mean over
-    the drifting devices.
+    the drifting devices. ``cohort_devices`` are those that were heard lately,
+    ``needed`` is the share of them; ``unheard`` are the others.
     """
 
     cohort_devices: Count
@@ -48,6 +49,7 @@ class DriftEvidence(Message, frozen=True, kw_only=True, tag="drift"):
     effect_min: float
     placements: Count
     confidence_change: float | None = None
+    unheard: Count = 0
 
 
 class AccuracyEvidence(Message, frozen=True, kw_only=True, tag="accuracy"):
@@ -124,6 +126,25 @@ class OveruseEvidence(Message, frozen=True, kw_only=True, tag="overuse"):
     deleted_bytes: Count
 
 
+class RejectingDevice(Message, frozen=True, kw_only=True):
+    """A device that accepts no sample: how many it rejected since when, and why most.
+
+    ``since_at`` is the hub's time.
+    """
+
+    device: DeviceId
+    rejected: Count
+    reason: Short = ""
+    since_at: Instant
+
+
+class NoDataEvidence(Message, frozen=True, kw_only=True, tag="no_data"):
+    """Devices of a cohort that reject every sample, of ``heard`` that send any."""
+
+    devices: Annotated[list[RejectingDevice], Meta(max_length=MAX_DEVICES)]
+    heard: Count
+
+
 Evidence = (
     DriftEvidence
     | AccuracyEvidence
@@ -132,4 +153,5 @@ Evidence = (
     | ExpiryEvidence
     | LateEvidence
     | OveruseEvidence
+    | NoDataEvidence
 )

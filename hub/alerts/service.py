@@ -83,9 +83,13 @@ class AlertService:
     def __init__(self, engine: Engine, timing: Timing) -> None:
         """Load what is open."""
         self._engine, self._timing = engine, timing
-        self._open = {
-            row.fingerprint: row for row in list_incidents(engine, only_open=True)
-        }
+        self._open: dict[str, AlertRow] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read anew what is open: somebody else has changed it."""
+        rows = list_incidents(self._engine, only_open=True)
+        self._open = {row.fingerprint: row for row in rows}
 
     @property
     def open_keys(self) -> set[tuple[str, int, str]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from hub.cli.output import age_text, json_option, print_fields, print_json, print_table
+from hub.cli.output import ago_text, json_option, print_fields, print_json, print_table
 from hub.config import Home
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ def list_command(home: Home, *, only_open: bool, as_json: bool) -> None:
     if as_json:
         print_json(views)
         return
-    now = services.clock.wall()
     print_table(
         ("alert", "rule", "state", "cohort", "release", "since", "summary"),
         [
@@ -59,7 +58,7 @@ def list_command(home: Home, *, only_open: bool, as_json: bool) -> None:
                 view.state,
                 view.cohort or "-",
                 view.release,
-                f"{age_text(now - _since(view))} ago",
+                ago_text(_since(view)),
                 view.summary,
             )
             for view in views
@@ -88,6 +87,8 @@ def get_command(home: Home, alert: int, *, as_json: bool) -> None:
             ("severity", view.severity),
             ("cohort", view.cohort or "-"),
             ("release", view.release),
+            ("since", ago_text(_since(view))),
+            ("looked at", ago_text(view.updated_at)),
             ("summary", view.summary),
         ]
     )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -20,9 +21,11 @@ from hub.cli.activations import (
     shadow_text,
 )
 from hub.cli.evidence import paired_text
+from hub.cli.gone import forget, retire
 from hub.cli.join_file import join_file
 from hub.cli.output import (
     age_text,
+    ago_text,
     json_option,
     print_fields,
     print_json,
@@ -35,10 +38,15 @@ from hub.config import Home
 if TYPE_CHECKING:
     from hub.storage.clones import CloneRow
     from hub.storage.devices import AssignmentRow, DeviceRow
+    from hub.storage.hub_links import HubLinkRow
 
 
 class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
-    """A device as ``--json`` shows it; ``age_s`` is since it was last heard."""
+    """A device as ``--json`` shows it; ``age_s`` is since it was last heard.
+
+    ``online`` is what the broker said, as of ``online_at``; nobody is where the hub
+    does not serve or has no broker (``link``: up, down, not serving).
+    """
 
     id: str
     online: bool
@@ -53,6 +61,9 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
     clock_untrusted: bool
     boot: str
     certificate_ends_at: float | None
+    online_at: float | None = None
+    link: str = ""
+    retired_at: float | None = None
 
 
 class AssignmentView(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +100,12 @@ class DeviceDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.group()
 def devices() -> None:
-    """Show devices; enrol and revoke them."""
+    """Show devices; enrol, revoke, retire and forget them."""
 
 
 devices.add_command(join_file)
+devices.add_command(retire)
+devices.add_command(forget)
 
 
 @devices.command("list")
@@ -104,8 +117,8 @@ def list_command(home: Home, *, as_json: bool) -> None:
 
     services = open_services(home)
     now = services.clock.wall()
-    ends = services.identity.expiries()
-    views = [_view(row, now, ends) for row in services.devices.list_devices()]
+    facts = _Facts(now, services.devices.link_state(), services.identity.expiries())
+    views = [_view(row, facts) for row in services.devices.list_devices()]
     if as_json:
         print_json(views)
         return
@@ -114,7 +127,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
         [
             (
                 view.id,
-                "yes" if view.online else "no",
+                _online_text(view),
                 view.cohort or "-",
                 _release_text(view),
                 view.phase or "-",
@@ -124,6 +137,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
             for view in views
         ],
     )
+    click.echo(_link_text(facts), err=True)
 
 
 @devices.command("get")
@@ -137,8 +151,13 @@ def get_command(home: Home, device: str, *, as_json: bool) -> None:
     services = open_services(home)
     row, assignment = services.devices.get(device)
     activation = services.devices.activation_of(device)
+    facts = _Facts(
+        services.clock.wall(),
+        services.devices.link_state(),
+        services.identity.expiries(),
+    )
     detail = DeviceDetail(
-        device=_view(row, services.clock.wall(), services.identity.expiries()),
+        device=_view(row, facts),
         desired=_assignment_view(assignment) if assignment else None,
         reported=row.reported,
         presence=row.presence,
@@ -151,6 +170,7 @@ def get_command(home: Home, device: str, *, as_json: bool) -> None:
         print_json(detail)
         return
     _print_detail(detail)
+    click.echo(_link_text(facts), err=True)
 
 
 @devices.command("enroll-token")
@@ -209,7 +229,7 @@ def _print_detail(detail: DeviceDetail) -> None:
     print_fields(
         [
             ("device", view.id),
-            ("online", "yes" if view.online else "no"),
+            ("online", _online_text(view)),
             ("seen", _seen_text(view)),
             ("cohort", view.cohort or "-"),
             ("labels", ", ".join(f"{k}={v}" for k, v in labels.items()) or "-"),
@@ -232,7 +252,8 @@ def _print_detail(detail: DeviceDetail) -> None:
             ("twice", _clone_text(detail.clone)),
             (
                 "desired",
-                f"release {desired.release} by {desired.rollout}, seq {desired.seq}"
+                f"release {desired.release} by {desired.rollout}, seq {desired.seq},"
+                f" {ago_text(desired.issued_at)}"
                 if desired
                 else "-",
             ),
@@ -265,10 +286,47 @@ def _certificate_text(ends_at: float | None, now: float) -> str:
     return f"{(ends_at - now) / 86_400:.0f} d" if ends_at > now else "expired"
 
 
-def _view(row: "DeviceRow", now: float, ends: Mapping[str, float]) -> DeviceView:
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What holds of all devices: the time, the hub's link, ends of certificates."""
+
+    now: float
+    link: "HubLinkRow"
+    ends: Mapping[str, float]
+
+    @property
+    def state(self) -> str:
+        """Say whether the hub has its broker."""
+        if not self.link.serves(self.now):
+            return "not serving"
+        return "up" if self.link.up else "down"
+
+
+def _link_text(facts: _Facts) -> str:
+    """Say as of when it is known who is online."""
+    link, state = facts.link, facts.state
+    if state == "up":
+        return f"online as of {ago_text(link.beat_at)}"
+    if state == "down":
+        since = ago_text(link.since_at)
+        return f"the hub lost its broker {since}: nobody is known to be online"
+    return f"hub serve last ran {ago_text(link.beat_at)}: nobody is known to be online"
+
+
+def _online_text(view: DeviceView) -> str:
+    if view.retired_at:
+        return "retired"
+    return "yes" if view.online else "no"
+
+
+def _view(row: "DeviceRow", facts: _Facts) -> DeviceView:
+    now, ends = facts.now, facts.ends
     return DeviceView(
         id=row.id,
-        online=row.online,
+        online=row.online and facts.link.knows(now),
+        online_at=facts.link.beat_at or None,
+        link=facts.state,
+        retired_at=row.retired_at,
         cohort=row.cohort,
         release=row.release,
         sha256=row.sha256,

@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -81,6 +82,11 @@ def age_text(seconds: float) -> str:
     if seconds < _DAY_S:
         return f"{seconds / _HOUR_S:.0f} h"
     return f"{seconds / _DAY_S:.0f} d"
+
+
+def ago_text(at: float | None) -> str:
+    """Return how long ago a wall time was (``None`` or 0: never)."""
+    return f"{age_text(time.time() - at)} ago" if at else "never"
 
 
 def utc_text(at: float) -> str:

@@ -9,7 +9,14 @@ import msgspec
 
 from edge_agent.base.exit_codes import ExitCode
 from hub.cli.evidence import detail_text, left_out_text, user_name
-from hub.cli.output import json_option, print_fields, print_json, print_table
+from hub.cli.output import (
+    ago_text,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+)
+from hub.cli.rollout_views import TransitionView, rollout_detail, rollout_view
 from hub.config import Home
 
 if TYPE_CHECKING:
@@ -22,57 +29,6 @@ _END_CODES = {
     "ROLLED_BACK": ExitCode.REFUSED,
     "SUPERSEDED": ExitCode.CONFLICT,
 }
-
-
-class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
-    """A rollout as ``--json`` shows it; ``stages`` are cumulative shares.
-
-    ``left_out`` maps hardware classes that get the release no more to why.
-    """
-
-    id: str
-    release: int
-    incumbent: int
-    state: str
-    stage: int
-    stages: tuple[float, ...]
-    reason: str
-    created_at: float
-    updated_at: float
-    left_out: dict[str, str] = {}
-
-
-class RolloutDeviceView(msgspec.Struct, frozen=True, kw_only=True):
-    """One device of a rollout and what became of it ("": not decided yet).
-
-    ``retries`` counts second chances, ``retried_after`` says after what.
-    """
-
-    device: str
-    stage: int
-    seq: int
-    outcome: str
-    code: str
-    detail: str
-    retries: int = 0
-    retried_after: str = ""
-
-
-class RolloutDetail(RolloutView, frozen=True, kw_only=True):
-    """A rollout with the devices that got its release."""
-
-    devices: list[RolloutDeviceView]
-    planned: int
-
-
-class TransitionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One transition and the facts that it was decided on."""
-
-    at: float
-    from_state: str
-    to_state: str
-    reason: str
-    inputs: msgspec.Raw
 
 
 timeout_option = click.option(
@@ -137,7 +93,7 @@ def start_command(  # noqa: PLR0913 - one argument an option
         return
     row, _ = service.get(rollout)
     if as_json:
-        print_json(_view(row))
+        print_json(rollout_view(row))
     else:
         click.echo(rollout)
 
@@ -147,12 +103,12 @@ def start_command(  # noqa: PLR0913 - one argument an option
 @click.pass_obj
 def list_command(home: Home, *, as_json: bool) -> None:
     """List all rollouts, oldest first."""
-    views = [_view(row) for row in _service(home).list_rollouts()]
+    views = [rollout_view(row) for row in _service(home).list_rollouts()]
     if as_json:
         print_json(views)
         return
     print_table(
-        ("rollout", "release", "from", "state", "stage", "reason"),
+        ("rollout", "release", "from", "state", "stage", "changed", "reason"),
         [
             (
                 view.id,
@@ -160,6 +116,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
                 view.incumbent or "-",
                 view.state,
                 f"{view.stage + 1}/{len(view.stages)}",
+                ago_text(view.updated_at),
                 view.reason,
             )
             for view in views
@@ -173,7 +130,9 @@ def list_command(home: Home, *, as_json: bool) -> None:
 @click.pass_obj
 def get_command(home: Home, rollout: str, *, as_json: bool) -> None:
     """Show one rollout and its devices."""
-    detail = _detail(*_service(home).get(rollout))
+    from hub.rollout.gone import gone_text
+
+    detail = rollout_detail(*_service(home).get(rollout))
     if as_json:
         print_json(detail)
         return
@@ -186,16 +145,19 @@ def get_command(home: Home, rollout: str, *, as_json: bool) -> None:
             ("stage", f"{detail.stage + 1} of {len(detail.stages)}"),
             ("devices", f"{len(detail.devices)} of {detail.planned}"),
             ("left out", left_out_text(detail.left_out)),
+            ("gone", gone_text(detail.gone) or "-"),
             ("reason", detail.reason or "-"),
+            ("changed", ago_text(detail.updated_at)),
         ]
     )
     print_table(
-        ("device", "stage", "outcome", "code", "detail"),
+        ("device", "stage", "outcome", "since", "code", "detail"),
         [
             (
                 d.device,
                 d.stage + 1,
-                d.outcome or "pending",
+                detail.gone.get(d.device) or d.outcome or "pending",
+                ago_text(d.decided_at or d.assigned_at),
                 d.code or "-",
                 detail_text(d.detail, d.retried_after),
             )
@@ -227,7 +189,7 @@ def abort_command(home: Home, rollout: str, reason: str, *, as_json: bool) -> No
     service = _service(home)
     service.abort(rollout, reason)
     if as_json:
-        print_json(_view(service.get(rollout)[0]))
+        print_json(rollout_view(service.get(rollout)[0]))
     else:
         click.echo(f"{rollout} is being rolled back", err=True)
 
@@ -241,9 +203,16 @@ def abort_command(home: Home, rollout: str, reason: str, *, as_json: bool) -> No
     metavar="WHY",
     help="Why it may go on without the evidence; noted with your name.",
 )
+@click.option(
+    "--stage",
+    type=click.IntRange(min=1),
+    help="The stage that you mean; if it is over, nothing is approved.",
+)
 @json_option
 @click.pass_obj
-def promote_command(home: Home, rollout: str, why: str, *, as_json: bool) -> None:
+def promote_command(
+    home: Home, rollout: str, why: str, stage: int | None, *, as_json: bool
+) -> None:
     """Let the present stage go on without the evidence that it lacks.
 
     What is inconclusive now passes. Devices that still have to answer are waited for,
@@ -252,9 +221,10 @@ def promote_command(home: Home, rollout: str, why: str, *, as_json: bool) -> Non
     if not why.strip():
         raise click.BadParameter("say why", param_hint="--approve")
     service = _service(home)
-    service.promote(rollout, why=why.strip(), who=user_name())
+    only = None if stage is None else stage - 1
+    service.promote(rollout, why=why.strip(), who=user_name(), stage=only)
     if as_json:
-        print_json(_view(service.get(rollout)[0]))
+        print_json(rollout_view(service.get(rollout)[0]))
     else:
         click.echo(f"{rollout}: noted; it goes on at the next step", err=True)
 
@@ -282,9 +252,10 @@ def explain_command(home: Home, rollout: str, *, as_json: bool) -> None:
         return
     first = events[0].at if events else 0.0
     print_table(
-        ("after", "from", "to", "reason"),
+        ("at", "after", "from", "to", "reason"),
         [
             (
+                ago_text(event.at),
                 f"{event.at - first:.1f} s",
                 event.from_state,
                 event.to_state,
@@ -310,7 +281,7 @@ def _watch(
         shown = line
         if row.state.value in _END_CODES:
             if as_json:
-                print_json(_detail(row, given))
+                print_json(rollout_detail(row, given))
             click.get_current_context().exit(_END_CODES[row.state.value])
         if time.monotonic() >= deadline:
             raise WaitTimeoutError(
@@ -342,38 +313,3 @@ def _service(home: Home) -> "RolloutService":
     from hub.service import open_services
 
     return open_services(home).rollouts
-
-
-def _view(row: "RolloutRow") -> RolloutView:
-    return RolloutView(
-        id=row.id,
-        release=row.release,
-        incumbent=row.incumbent,
-        state=row.state.value,
-        stage=row.stage,
-        stages=row.plan.stages,
-        reason=row.reason,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        left_out=row.plan.left_out,
-    )
-
-
-def _detail(row: "RolloutRow", given: "list[RolloutDeviceRow]") -> RolloutDetail:
-    return RolloutDetail(
-        **msgspec.structs.asdict(_view(row)),
-        devices=[
-            RolloutDeviceView(
-                device=device.device,
-                stage=device.stage,
-                seq=device.assigned_seq,
-                outcome=device.outcome,
-                code=device.code,
-                detail=device.detail,
-                retries=device.retries,
-                retried_after=device.retried_after,
-            )
-            for device in given
-        ],
-        planned=len(row.plan.devices),
-    )

@@ -42,6 +42,8 @@ from hub.storage.activations import Activation, last_activation
 from hub.storage.clones import CloneRow
 from hub.storage.db import transaction
 from hub.storage.devices import AssignmentRow, CommandRow, DeviceRow
+from hub.storage.hub_links import HubLinkRow, read_link
+from hub.storage.tombstones import forgotten_among
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +111,7 @@ class DeviceService:
             return
         with transaction(self._engine) as conn:
             denied = self._access.denied(conn)
+            denied |= forgotten_among(conn, {message.device for message in messages})
             for message in messages:
                 if message.device in denied:
                     continue
@@ -136,7 +139,7 @@ class DeviceService:
     ) -> int:
         """Assign inside the caller's transaction; see :meth:`assign`."""
         if store.get_device(conn, device) is None:
-            raise _no_device(device)
+            raise no_device(device)
         row = release_store.require_release(conn, release)
         now = self._clock.wall()
         policy = self._config.rollout
@@ -265,8 +268,13 @@ class DeviceService:
         with self._engine.connect() as conn:
             row = store.get_device(conn, device)
             if row is None:
-                raise _no_device(device)
+                raise no_device(device)
             return row, store.get_assignment(conn, device)
+
+    def link_state(self) -> HubLinkRow:
+        """Return whether the hub that serves has its broker, as of when."""
+        with self._engine.connect() as conn:
+            return read_link(conn)
 
     def clone_of(self, device: str) -> CloneRow | None:
         """Return what says that a device is there twice, if anything ever did."""
@@ -351,7 +359,7 @@ class DeviceService:
         store.touch(conn, device, self._clock.wall())
         row = store.get_device(conn, device)
         if row is None:
-            raise _no_device(device)
+            raise no_device(device)
         return row
 
 
@@ -378,7 +386,8 @@ def _next_seq(conn: Connection, device: str) -> int:
     return row.seq + 1 if row else 1
 
 
-def _no_device(device: str) -> NotFoundError:
+def no_device(device: str) -> NotFoundError:
+    """Return the error that says that there is no such device."""
     return NotFoundError(
         "HUB-DEVICE-001",
         f"there is no device {device!r}",

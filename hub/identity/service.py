@@ -35,7 +35,9 @@ from hub.identity.budget import Allowance, Budgets
 from hub.identity.ca import HUB_USER, WATCH_USER, Authority, open_authority
 from hub.storage import identity as store
 from hub.storage.db import transaction
+from hub.storage.devices import store_retired
 from hub.storage.identity import TokenRow
+from hub.storage.tombstones import forgotten_among
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +91,8 @@ class IdentityService:
 
         Raises:
             RefusedError: It is no device id, or one that the hub uses itself
-                (``HUB-ENROL-001``).
+                (``HUB-ENROL-001``); or of a device that was forgotten
+                (``HUB-ENROL-020``).
         """
         require_device_id(device)
         secret = secrets.token_urlsafe(_SECRET_BYTES)
@@ -101,6 +104,12 @@ class IdentityService:
             used_at=None,
         )
         with transaction(self._engine) as conn:
+            if forgotten_among(conn, [device]):
+                raise RefusedError(
+                    "HUB-ENROL-020",
+                    f"{device!r} was forgotten: its id stays denied",
+                    cure="give the device another id",
+                )
             store.put_token(conn, row, now)
         return EnrolToken(device=device, token=secret, expires_at=row.expires_at)
 
@@ -119,6 +128,8 @@ class IdentityService:
             self._check_token(store.get_token(conn, request.device), request.token)
             reply = self._issue(conn, authority, request.device, request.csr)
             store.use_token(conn, request.device, self._clock.wall())
+            # Who enrols anew takes part again.
+            store_retired(conn, request.device, None)
         log.info(DEVICE_ENROLLED, extra={"device": request.device})
         return reply
 

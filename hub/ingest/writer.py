@@ -30,6 +30,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from edge_agent.base.clock import Clock
 from edge_agent.wire import codec, topics
 from edge_agent.wire.topics import Leaf
+from edge_agent.wire.version import TOPIC_PREFIX
 from hub.config import IngestConfig
 from hub.ingest.admission import Admission, device_of
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
@@ -38,7 +39,7 @@ from hub.ingest.fair_queue import FairQueue
 from hub.ingest.overload import Overload
 from hub.ingest.shard import Shard
 from hub.ingest.window import PubackWindow
-from hub.storage import devices, identity, poison
+from hub.storage import devices, identity, poison, tombstones
 from hub.storage.db import transaction
 
 log = logging.getLogger(__name__)
@@ -217,6 +218,7 @@ class IngestWriter:
     def _write(self, group: Sequence[_Message]) -> None:
         try:
             with transaction(self._engine) as connection:
+                group = _not_forgotten(connection, group)
                 outcome, dropped = self._store(connection, group)
         except (DataError, IntegrityError) as error:
             self._isolate(group, error)
@@ -298,6 +300,20 @@ def _cost(message: _Message, seconds: float) -> Cost:
     found = message.found
     rows = POISON_ROWS if isinstance(found, Poison) else len(found.batch.rows)
     return Cost(size=len(message.payload), rows=rows, seconds=seconds)
+
+
+def _not_forgotten(
+    connection: Connection, group: Sequence[_Message]
+) -> Sequence[_Message]:
+    """Return the messages but those of forgotten devices: of these nothing stays."""
+    speakers = {_speaker(message.topic) for message in group}
+    gone = tombstones.forgotten_among(connection, speakers)
+    return [m for m in group if _speaker(m.topic) not in gone] if gone else group
+
+
+def _speaker(topic: str) -> str:
+    """Return the device that a topic belongs to, however the rest of it reads."""
+    return topic.removeprefix(f"{TOPIC_PREFIX}/").partition("/")[0]
 
 
 def _set_aside(

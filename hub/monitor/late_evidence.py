@@ -69,6 +69,10 @@ class LateEvidenceWatch:
         """Return of how many releases of devices something is kept."""
         return len(self._said)
 
+    def look_again(self) -> None:
+        """Look at the next call, whenever the last look was."""
+        self._looked_at = float("-inf")
+
     def _read(self, conn: Connection) -> None:
         found = (
             select(RECORDS.c.id, STREAMS.c.device, RECORDS.c.body)
@@ -114,8 +118,9 @@ class LateEvidenceWatch:
 
 
 def _present(conn: Connection) -> dict[str, int]:
-    """Return the release that each device runs."""
-    rows = conn.execute(select(DEVICES.c.id, DEVICES.c.release))
+    """Return the release that each device runs, without those that are retired."""
+    found = select(DEVICES.c.id, DEVICES.c.release)
+    rows = conn.execute(found.where(DEVICES.c.retired_at.is_(None)))
     return {device: int(release) for device, release in rows}
 
 

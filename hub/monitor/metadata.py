@@ -71,6 +71,10 @@ class MetadataWatch:
             self._found = [*self._devices(open_keys, now), *self._signatures(now)]
         return self._found
 
+    def look_again(self) -> None:
+        """Look at the next call, whenever the last look was."""
+        self._looked_at = float("-inf")
+
     def _devices(self, open_keys: Open, now: float) -> Iterator[Observation]:
         present = self._tuf.present()
         hub = TufVersions(
@@ -107,7 +111,11 @@ class MetadataWatch:
     def _read(self) -> dict[str, TufVersions]:
         """Return what the devices that are online trust."""
         columns = select(DEVICES.c.id, DEVICES.c.reported)
-        found = columns.where(DEVICES.c.online, DEVICES.c.reported != "")
+        found = columns.where(
+            DEVICES.c.online,
+            DEVICES.c.reported != "",
+            DEVICES.c.retired_at.is_(None),
+        )
         with self._engine.connect() as conn:
             return {
                 row.id: self._decode.decode(row.reported).tuf

@@ -2,7 +2,9 @@
 
 One drifting device is a broken device; a cohort drifts when enough of its devices do.
 What is not known counts for neither side: the condition is met only by devices that
-drift, and not met only when even all unknown devices could not make it so.
+drift, and not met only when even all unknown devices could not make it so. Devices that
+were not heard lately are no part of their cohort: swapped out ones would otherwise
+outvote those that are there. Where none was heard, nothing is known.
 
 Pure: called by ``hub/monitor/service.py``.
 """
@@ -12,6 +14,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+
+import msgspec
 
 from hub.alerts.evidence import (
     MAX_CHANNELS,
@@ -35,10 +39,14 @@ SHOWN_CHANNELS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A device of a cohort on a release; ``score`` is ``None`` where it is unknown."""
+    """A device of a cohort on a release; ``score`` is ``None`` where it is unknown.
+
+    ``heard``: whether anything came of it within ``monitor.heard_s``.
+    """
 
     device: str
     score: DeviceScore | None
+    heard: bool = True
 
     @property
     def verdict(self) -> Verdict:
@@ -58,22 +66,26 @@ def observe_drift(
     thresholds: Thresholds,
     config: MonitorConfig,
 ) -> Observation:
-    """Judge a cohort's devices on one release."""
-    needed = devices_needed(len(members), config)
-    verdicts = Counter(member.verdict for member in members)
+    """Judge a cohort's devices on one release, by those of them that were heard."""
+    heard = [member for member in members if member.heard]
+    needed = devices_needed(len(heard), config)
+    verdicts = Counter(member.verdict for member in heard)
     drifting = verdicts[Verdict.DRIFTING]
     if drifting >= needed:
-        evidence = _drift_evidence(members, thresholds, needed)
+        evidence = _drift_evidence(heard, thresholds, needed)
+        unheard = len(members) - len(heard)
+        evidence = msgspec.structs.replace(evidence, unheard=unheard)
         return Observation(
             rule=DRIFT,
             release=release,
             cohort=cohort,
             condition=Condition.TRUE,
-            summary=describe_drift(release, cohort, evidence),
+            summary=describe_drift(release, cohort, evidence, config.heard_s),
             evidence=evidence,
         )
     possible = drifting + verdicts[Verdict.TOO_LITTLE]
-    condition = Condition.UNKNOWN if possible >= needed else Condition.FALSE
+    unsure = not heard or possible >= needed
+    condition = Condition.UNKNOWN if unsure else Condition.FALSE
     return Observation(rule=DRIFT, release=release, cohort=cohort, condition=condition)
 
 
@@ -118,8 +130,10 @@ def observe_accuracy(
     )
 
 
-def describe_drift(release: int, cohort: str, evidence: DriftEvidence) -> str:
-    """Return one line: cohort, devices, top channels and their size."""
+def describe_drift(
+    release: int, cohort: str, evidence: DriftEvidence, heard_s: float
+) -> str:
+    """Return one line: cohort, devices, top channels and their size, who was heard."""
     moved = ", ".join(
         f"{channel.name} PSI {channel.psi:.2f}"
         for channel in evidence.channels[:SHOWN_CHANNELS]
@@ -130,6 +144,9 @@ def describe_drift(release: int, cohort: str, evidence: DriftEvidence) -> str:
     )
     if evidence.confidence_change is not None:
         line += f", mean confidence {evidence.confidence_change:+.2f}"
+    every = evidence.cohort_devices + evidence.unheard
+    hours = f"{heard_s / 3600:g} h"
+    line += f"; {evidence.cohort_devices} of {every} heard in the last {hours}"
     return line
 
 

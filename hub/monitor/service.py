@@ -16,7 +16,9 @@ from edge_agent.base.clock import Clock
 from hub.alerts.machine import Condition, Timing
 from hub.alerts.service import AlertService, Observation
 from hub.config import Home, HubConfig
-from hub.monitor.clone import observe_clone
+from hub.monitor.clone import CLONE, observe_clone
+from hub.monitor.metadata import METADATA_AHEAD, METADATA_LAG
+from hub.monitor.no_data import NO_DATA, NoDataWatch
 from hub.monitor.observe import (
     ACCURACY,
     DRIFT,
@@ -42,6 +44,9 @@ MAX_STARTS = 64
 """Starts of a device that are told apart; windows of older ones come no more."""
 MAX_LABELLED = 4096
 """Cohorts and releases whose labels are followed; those heard longest ago go."""
+_OF_COHORTS = frozenset({ACCURACY, DRIFT, NO_DATA})
+_OF_DEVICES = frozenset({CLONE, METADATA_AHEAD, METADATA_LAG})
+"""Rules whose alerts have a device's id in the place of the cohort."""
 
 Watch = Callable[[Collection[tuple[str, int, str]], float], Sequence[Observation]]
 """From the open incidents and the time to what a rule of its own sees."""
@@ -51,9 +56,12 @@ OnRelease = tuple[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Device:
+    """A device that takes part: retired and forgotten ones are in nothing here."""
+
     id: str
     cohort: str
     release: int
+    seen_at: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,6 +138,7 @@ class MonitorService:
         self._releases: dict[int, MonitoredRelease | None] = {}
         self._watched: dict[OnRelease, _Watched] = {}
         self._labelled: dict[OnRelease, _Labelled] = {}
+        self._no_data = NoDataWatch(FRESH_PROFILE_S, self._config.heard_s)
 
     def tick(self) -> None:
         """Take in what is new, score, and step the alerts."""
@@ -146,10 +155,21 @@ class MonitorService:
             return
         self._score()
         now = self._clock.wall()
-        twice = [observe_clone(row, now) for row in cloned]
+        present = {device.id for device in devices}
+        twice = [observe_clone(row, now) for row in cloned if row.device in present]
         keys = self._alerts.open_keys
         others = [seen for watch in self._watches for seen in watch(keys, now)]
         self._alerts.apply([*self._observe(devices, now), *twice, *others], now)
+
+    def reload(self) -> None:
+        """Read the open alerts anew, and drop devices that have been forgotten."""
+        self._alerts.reload()
+        with self._engine.connect() as connection:
+            known = set(connection.scalars(select(DEVICES.c.id)))
+        self._watched = {
+            key: watched for key, watched in self._watched.items() if key[0] in known
+        }
+        self._no_data.keep(known)
 
     def scores(self, release: int) -> dict[str, DeviceScore]:
         """Return the newest score of each device on a release."""
@@ -167,6 +187,7 @@ class MonitorService:
     def _take_profiles(self, rows: Iterable[StoredProfile]) -> None:
         for row in rows:
             self._cursor.profile = row.id
+            self._no_data.take(row)
             record, position = row.record, self._cursor.position(row)
             release = self._release(record.release)
             if release is None or record.reference != release.reference:
@@ -197,9 +218,9 @@ class MonitorService:
         """Take labels in the order of their predictions, as far as they have come."""
         for row in sorted(rows, key=lambda row: (row.predicted_at, row.id)):
             self._cursor.feedback = max(self._cursor.feedback, row.id)
-            if row.release not in self._known | {FACTORY}:
+            if row.device not in cohorts or row.release not in self._known | {FACTORY}:
                 continue
-            key = (cohorts.get(row.device, NO_COHORT), row.release)
+            key = (cohorts[row.device], row.release)
             labelled = self._labelled.get(key) or self._follow_labels(key)
             labelled.watch.add(correct=row.correct, at=row.predicted_at)
             labelled.heard_at = max(labelled.heard_at, row.received_at)
@@ -257,26 +278,33 @@ class MonitorService:
             if labelled is not None:
                 fresh = now - labelled.heard_at <= FRESH_LABELS_S
                 yield observe_accuracy(number, cohort, labelled.watch, is_fresh=fresh)
+        names = {key: [one.id for one in found] for key, found in cohorts.items()}
+        yield from self._no_data.observe(names, self._alerts.open_keys, now)
         yield from self._moot(devices)
 
     def _member(self, device: _Device, now: float) -> Member:
         watched = self._watched.get((device.id, device.release))
-        silent = watched is None or now - watched.heard_at > FRESH_PROFILE_S
+        profile_at = watched.heard_at if watched else 0.0
+        silent = watched is None or now - profile_at > FRESH_PROFILE_S
+        heard_at = max(profile_at, device.seen_at)
         return Member(
-            device=device.id, score=None if silent or not watched else watched.score
+            device=device.id,
+            score=None if silent or not watched else watched.score,
+            heard=now - heard_at <= self._config.heard_s,
         )
 
     def _moot(self, devices: list[_Device]) -> Iterator[Observation]:
-        """Close incidents of releases that a whole cohort is known to have left."""
+        """Close incidents of releases that a whole cohort is known to have left.
+
+        A cohort, or a device, that takes part no more has left them all.
+        """
         on: dict[str, set[int]] = defaultdict(set)
         for device in devices:
             on[device.cohort].add(device.release)
+        names = {device.id for device in devices}
         for rule, release, cohort in self._alerts.open_keys:
-            if (
-                rule in {ACCURACY, DRIFT}
-                and on[cohort]
-                and not on[cohort] & {0, release}
-            ):
+            left = rule in _OF_COHORTS and not on[cohort] & {0, release}
+            if left or (rule in _OF_DEVICES and cohort not in names):
                 yield Observation(
                     rule=rule,
                     release=release,
@@ -286,6 +314,16 @@ class MonitorService:
 
 
 def _read_devices(connection: Connection) -> Iterator[_Device]:
-    columns = (DEVICES.c.id, DEVICES.c.cohort, DEVICES.c.release)
-    for row in connection.execute(select(*columns).order_by(DEVICES.c.id)):
-        yield _Device(id=row.id, cohort=row.cohort or NO_COHORT, release=row.release)
+    columns = DEVICES.c
+    found = (
+        select(columns.id, columns.cohort, columns.release, columns.last_seen_at)
+        .where(columns.retired_at.is_(None))
+        .order_by(columns.id)
+    )
+    for row in connection.execute(found):
+        yield _Device(
+            id=row.id,
+            cohort=row.cohort or NO_COHORT,
+            release=row.release,
+            seen_at=row.last_seen_at,
+        )

@@ -14,6 +14,7 @@ from hub.devices.terms import Terms
 from hub.rollout.assigner import Assigner, terms_of
 from hub.rollout.device_facts import UNTESTED, Outcome
 from hub.rollout.gates.failures import left_out_text
+from hub.rollout.gone import gone_text
 from hub.rollout.machine import RolloutFacts, Step
 from hub.rollout.present import present_for
 from hub.storage import rollouts as store
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 ROLLOUT_STATE = "rollout.state"
 ROLLOUT_RETRY = "rollout.retry"
 ROLLOUT_LEFT_OUT = "rollout.left_out"
+ROLLOUT_GONE = "rollout.gone"
 
 
 def apply_step(
@@ -76,6 +78,16 @@ def note(  # noqa: PLR0913, PLR0917 - a row of a table
         inputs=_encode_inputs(facts, decided),
     )
     store.insert_event(conn, row.id, event)
+
+
+def note_gone(
+    conn: Connection, row: RolloutRow, facts: RolloutFacts, now: float
+) -> None:
+    """Note which devices take part in a rollout no more, or that all do again."""
+    text = gone_text(row.plan.gone)
+    text = f"leaves out {text}" if text else "every device takes part again"
+    note(conn, row, facts, Step(state=facts.state, stage=facts.stage), text, now)
+    log.info(ROLLOUT_GONE, extra={"rollout": row.id, "devices": len(row.plan.gone)})
 
 
 def is_news(
@@ -213,6 +225,7 @@ def _encode_inputs(facts: RolloutFacts, decided: Step) -> str:
         "cells": facts.cells,
         "losses": facts.losses,
         "left_out": facts.plan.left_out,
+        "gone": facts.plan.gone,
         "given": facts.given,
         "verdict": decided.verdict,
     }

@@ -14,6 +14,7 @@ from edge_agent.wire.batch import decode_record
 from edge_agent.wire.control import PAIRED_TEST
 from edge_agent.wire.records import PairedSummary, ShadowSummary, UpdateRecord
 from hub.rollout.device_facts import DeviceFacts
+from hub.rollout.gone import gone_devices
 from hub.rollout.label_pairs import DeviceLoss, LabelCell, measure_loss
 from hub.rollout.machine import RolloutFacts
 from hub.storage import devices as device_store
@@ -33,10 +34,23 @@ _MAX_PAIRS = 1024
 def gather(
     conn: Connection, row: RolloutRow, now: float, abort_reason: str = ""
 ) -> RolloutFacts:
-    """Read everything that the next decision about a rollout may depend on."""
+    """Read everything that the next decision about a rollout may depend on.
+
+    Devices that are gone are in none of it: nobody waits for them, nothing that they
+    said counts.
+    """
     release = release_store.get_release(conn, row.release)
-    given = store.rollout_devices(conn, row.id)
-    known = {device.id: device for device in device_store.list_devices(conn)}
+    gone = gone_devices(conn)
+    given = {
+        name: device
+        for name, device in store.rollout_devices(conn, row.id).items()
+        if name not in gone
+    }
+    known = {
+        device.id: device
+        for device in device_store.list_devices(conn)
+        if device.id not in gone
+    }
     assignments = device_store.list_assignments(conn)
     return RolloutFacts(
         rollout=row.id,

@@ -47,7 +47,8 @@ class Plan:
     hard limit (``None``: :mod:`hub.rollout.gates.failures` decides alone).
     ``promote_untested`` promotes past a stage's deadline what could not be tested.
     ``left_out`` maps the hardware classes that get the release no more to why, and
-    ``approvals`` are what people let pass.
+    ``approvals`` are what people let pass. ``gone`` maps devices that take part no more
+    (retired, revoked) to why.
     """
 
     stages: tuple[float, ...]
@@ -66,6 +67,7 @@ class Plan:
     promote_untested: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
     approvals: tuple[Approval, ...] = ()
+    gone: dict[str, str] = field(default_factory=dict)
 
     @property
     def last_stage(self) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from hub.rollout.device_facts import Outcome, can_be_caused
 from hub.rollout.facts import hardware_of, has_failed, is_boxed
+from hub.rollout.gone import gone_devices
 from hub.storage import devices as device_store
 from hub.storage import rollouts as store
 from hub.storage.rollouts import RolloutRow
@@ -35,7 +36,10 @@ def find_astray(conn: Connection, now: float) -> list[tuple[str, RolloutRow]]:
     assigned = device_store.list_assignments(conn)
     failed = {row.id: _failed_in(conn, row) for row in completed}
     found: list[tuple[str, RolloutRow]] = []
+    gone = gone_devices(conn)
     for device in device_store.list_devices(conn):
+        if device.id in gone:
+            continue
         row = _newest_for(completed, hardware_of(device))
         if row is None or is_boxed(device, now) or has_failed(device, row.release):
             continue

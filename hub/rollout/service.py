@@ -16,14 +16,14 @@ from edge_agent.base.clock import Clock
 from hub.config import RolloutConfig
 from hub.errors import ConflictError, NotFoundError, RefusedError
 from hub.releases.floor import refuse_below
-from hub.rollout.applying import apply_step, is_news
+from hub.rollout.applying import apply_step, is_news, note_gone
 from hub.rollout.approval import approve
 from hub.rollout.assigner import Assigner, terms_of
 from hub.rollout.facts import gather
 from hub.rollout.gates.failures import left_out_text
 from hub.rollout.machine import Step, step
 from hub.rollout.plan import Approval
-from hub.rollout.planning import find_joined, make_plan
+from hub.rollout.planning import find_comings, make_plan
 from hub.rollout.present import find_astray
 from hub.rollout.states import BACKWARD, CLOSED, TRANSITIONS, Event, State
 from hub.storage import releases as release_store
@@ -124,6 +124,9 @@ class RolloutService:
                     stage_started_at=now,
                 ),
             )
+            if plan.gone:
+                made = _get(conn, rollout)
+                note_gone(conn, made, gather(conn, made, now), now)
         return rollout
 
     def abort(self, rollout: str, reason: str) -> None:
@@ -141,16 +144,28 @@ class RolloutService:
             facts = gather(conn, row, now, abort_reason=reason)
             apply_step(conn, self._assigner, facts, step(facts, now), now)
 
-    def promote(self, rollout: str, *, why: str, who: str) -> None:
+    def promote(
+        self, rollout: str, *, why: str, who: str, stage: int | None = None
+    ) -> None:
         """Let the present stage go on without the evidence that it lacks.
+
+        ``stage`` is the one that the person looked at (from 0; ``None``: whichever).
 
         Raises:
             NotFoundError: There is no such rollout (``HUB-ROLLOUT-003``).
             ConflictError: There is nothing to approve (``HUB-ROLLOUT-007``), or what
-                failed stops it (``HUB-ROLLOUT-008``).
+                failed stops it (``HUB-ROLLOUT-008``), or it is in another stage by now
+                (``HUB-ROLLOUT-009``).
         """
         with transaction(self._engine) as conn:
             row = _get(conn, rollout)
+            if stage is not None and stage != row.stage:
+                raise ConflictError(
+                    "HUB-ROLLOUT-009",
+                    f"{rollout} is in stage {row.stage + 1} by now, not {stage + 1}:"
+                    " nothing was approved",
+                    cure=f"look at it again: `hub rollouts get {rollout}`",
+                )
             now = self._clock.wall()
             approval = Approval(stage=row.stage, who=who, why=why)
             approve(conn, row, gather(conn, row, now), approval, now)
@@ -204,18 +219,20 @@ class RolloutService:
             now = self._clock.wall()
             facts = gather(conn, row, now)
             decided = step(facts, now)
-            joined = find_joined(conn, row, self._config.canary_min)
-            if not joined and not is_news(conn, row, facts, decided):
+            news = find_comings(conn, row, self._config.canary_min)
+            if not news and not is_news(conn, row, facts, decided):
                 return False
         # Decide again on the facts inside the write transaction: only those count.
         with transaction(self._engine) as conn:
             row = _get(conn, rollout)
-            joined = find_joined(conn, row, self._config.canary_min)
-            if joined:
-                plan = replace(row.plan, devices={**row.plan.devices, **joined})
-                store.store_plan(conn, rollout, plan)
-                row = _get(conn, rollout)
             now = self._clock.wall()
+            comings = find_comings(conn, row, self._config.canary_min)
+            if comings:
+                left = comings.gone != row.plan.gone
+                store.store_plan(conn, rollout, comings.into(row.plan))
+                row = _get(conn, rollout)
+                if left:
+                    note_gone(conn, row, gather(conn, row, now), now)
             facts = gather(conn, row, now)
             apply_step(conn, self._assigner, facts, step(facts, now), now)
         return True

@@ -16,7 +16,10 @@ from hub.storage.tables import ASSIGNMENTS, COMMANDS, DEVICES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceRow:
-    """What the hub knows about one device; ``release`` is what it reports."""
+    """What the hub knows about one device; ``release`` is what it reports.
+
+    ``retired_at``: since when it takes part in nothing any more (``None``: it does).
+    """
 
     id: str
     first_seen_at: float
@@ -29,6 +32,7 @@ class DeviceRow:
     release: int
     sha256: str
     clock_offset_s: float
+    retired_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,19 @@ def list_devices(conn: Connection) -> list[DeviceRow]:
     return [
         _device(row) for row in conn.execute(select(DEVICES).order_by(DEVICES.c.id))
     ]
+
+
+def store_retired(conn: Connection, device: str, at: float | None) -> None:
+    """Note since when a device is retired; ``None`` takes it back."""
+    where = DEVICES.c.id == device
+    conn.execute(update(DEVICES).where(where).values(retired_at=at))
+
+
+def retired_devices(conn: Connection) -> set[str]:
+    """Return the devices that are retired."""
+    return set(
+        conn.scalars(select(DEVICES.c.id).where(DEVICES.c.retired_at.is_not(None)))
+    )
 
 
 def store_presence(conn: Connection, presence: Presence, *, cohort: str) -> None:
@@ -272,9 +289,14 @@ def mark_command(conn: Connection, command: int, at: float) -> None:
 
 
 def releases_in_use(conn: Connection) -> set[int]:
-    """Return the releases that any device runs, keeps as previous, or shall run."""
+    """Return the releases that any device runs, keeps as previous, or shall run.
+
+    What only retired devices have is used by nobody.
+    """
     used = {row.release for row in conn.execute(select(ASSIGNMENTS.c.release))}
     for device in list_devices(conn):
+        if device.retired_at is not None:
+            continue
         used.add(device.release)
         if device.reported is not None:
             used.add(device.reported.previous)
@@ -295,6 +317,7 @@ def _device(row: Row[tuple[object, ...]]) -> DeviceRow:
         release=row.release,
         sha256=row.sha256,
         clock_offset_s=row.clock_offset_s,
+        retired_at=row.retired_at,
     )
 
 

@@ -25,6 +25,9 @@ _VALID_UNTIL = func.max(
 )
 """Of a device's certificates: when the last one ends that is not revoked; 0: none."""
 
+PSEUDONYM = "~"
+"""How the name begins that certificates of a forgotten device have; no id does."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow:
@@ -119,6 +122,7 @@ def revoked_devices(conn: Connection) -> set[str]:
     """Return the devices all of whose certificates are revoked."""
     found = (
         select(CERTIFICATES.c.device)
+        .where(CERTIFICATES.c.device.not_like(f"{PSEUDONYM}%"))
         .group_by(CERTIFICATES.c.device)
         .having(func.count() == func.count(CERTIFICATES.c.revoked_at))
     )

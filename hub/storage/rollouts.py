@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from edge_agent.wire.types import prepare
 from hub.rollout.plan import Plan
@@ -207,6 +207,15 @@ def insert_rollout_device(conn: Connection, row: RolloutDeviceRow) -> None:
             retries=row.retries,
             retried_after=row.retried_after,
             prior_release=row.prior_release,
+        )
+    )
+
+
+def drop_rollout_device(conn: Connection, rollout: str, device: str) -> None:
+    """Forget that a rollout gave a device its candidate."""
+    conn.execute(
+        delete(ROLLOUT_DEVICES).where(
+            ROLLOUT_DEVICES.c.rollout == rollout, ROLLOUT_DEVICES.c.device == device
         )
     )
 

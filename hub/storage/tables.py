@@ -38,6 +38,26 @@ DEVICES = Table(
     Column("release", Integer, nullable=False, default=0),
     Column("sha256", String(64), nullable=False, default=""),
     Column("clock_offset_s", Float, nullable=False, default=0.0),
+    Column("retired_at", Float),  # null: it takes part
+)
+
+TOMBSTONES = Table(
+    "tombstones",
+    METADATA,
+    Column("digest", String(64), primary_key=True),  # of the id, see storage.tombstones
+    Column("forgotten_at", Float, nullable=False),
+    # The id, only until everything is erased.
+    Column("pending", String(64), nullable=False, server_default=""),
+    Column("erased_at", Float),
+)
+
+HUB_LINKS = Table(
+    "hub_links",
+    METADATA,
+    Column("name", String(64), primary_key=True),  # the part of the hub that beats
+    Column("up", Boolean, nullable=False),
+    Column("since_at", Float, nullable=False),  # since when it is up, or down
+    Column("beat_at", Float, nullable=False),
 )
 
 ASSIGNMENTS = Table(

@@ -25,7 +25,7 @@ from edge_agent.wire.manifest import (
 from edge_agent.wire.profile import Channel, Source
 from edge_agent.wire.records import FeedbackRecord, ProfileRecord
 from edge_agent.wire.topics import Lane
-from hub.alerts.evidence import AccuracyEvidence, DriftEvidence
+from hub.alerts.evidence import AccuracyEvidence, DriftEvidence, NoDataEvidence
 from hub.alerts.machine import AlertState
 from hub.alerts.service import list_incidents
 from hub.config import Home, HubConfig, MonitorConfig
@@ -81,6 +81,15 @@ class Rig:
         values[:, 0] += shift
         values[:, 1] -= shift / 3
         profile.add_rows(values)
+        self._window(device, profile)
+
+    def reject(self, device: str, times: int) -> None:
+        """Store one window of a device that accepted no sample."""
+        profile = WindowProfile(REFERENCE.channels)
+        profile.reject("not_finite", times)
+        self._window(device, profile)
+
+    def _window(self, device: str, profile: WindowProfile) -> None:
         record = ProfileRecord(
             at=self.clock.now,
             release=1,
@@ -283,3 +292,88 @@ def test_lost_accuracy_is_an_incident_of_its_own(rig: Rig) -> None:
     assert "accuracy in cohort ward-b fell on release 1" in alert.summary
     assert isinstance(alert.evidence, AccuracyEvidence)
     assert math.isclose(alert.evidence.baseline_error, 0.1, abs_tol=0.02)
+
+
+def swap_out(rig: Rig, count: int) -> None:
+    """Add devices of the cohort that were last heard long ago."""
+    seen = {"release": 1, "cohort": "ward-b", "first_seen_at": 1.0, "last_seen_at": 1.0}
+    with transaction(rig.engine) as connection:
+        rows = [{"id": f"old-{number}", **seen} for number in range(count)]
+        connection.execute(insert(DEVICES), rows)
+
+
+def test_swapped_out_devices_do_not_outvote_those_that_are_heard(rig: Rig) -> None:
+    """Four of four drift: sixteen that are gone keep them from no alert."""
+    swap_out(rig, 16)
+    rig.drift(DEVICES_B)
+    for _ in range(4):
+        rig.tick()
+    (alert,) = rig.tick()
+
+    assert alert.alert.state is AlertState.FIRING
+    assert "4 of 4 devices" in alert.summary
+    assert alert.summary.endswith("4 of 20 heard in the last 24 h")
+    assert isinstance(alert.evidence, DriftEvidence)
+    assert (alert.evidence.cohort_devices, alert.evidence.unheard) == (4, 16)
+
+
+def test_a_retired_device_is_in_no_share_and_no_alert(rig: Rig) -> None:
+    """What a retired device sends counts for nothing; undone, it counts again."""
+    rig.drift(DEVICES_B)
+    with transaction(rig.engine) as connection:
+        connection.execute(update(DEVICES).values(retired_at=1.0))
+    assert rig.tick() == []
+
+    with transaction(rig.engine) as connection:
+        connection.execute(update(DEVICES).values(retired_at=None))
+    (alert,) = rig.tick()
+    assert alert.rule == "drift"
+
+
+def test_an_alert_on_devices_that_were_all_retired_ends(rig: Rig) -> None:
+    """It is moot: it does not stay unknown for ever."""
+    rig.drift(DEVICES_B)
+    for _ in range(4):
+        rig.tick()
+    with transaction(rig.engine) as connection:
+        connection.execute(update(DEVICES).values(retired_at=1.0))
+    (alert,) = rig.tick()
+
+    assert alert.alert.state is AlertState.OK
+
+
+def test_a_device_that_rejects_every_sample_is_an_alert(rig: Rig) -> None:
+    """It fires though there is nothing to score, names the device, and ends."""
+    rig.report(DEVICES_B[0], 30)
+    for _ in range(2):
+        rig.reject(DEVICES_B[1], 15)
+    for _ in range(3):
+        rig.tick()
+    (alert,) = rig.tick()
+    for _ in range(2):
+        rig.report(DEVICES_B[1], 30)
+    rig.tick()
+    (after,) = rig.tick(wait_s=61.0)
+
+    assert (alert.rule, alert.cohort, alert.alert.state) == (
+        "no_data",
+        "ward-b",
+        AlertState.FIRING,
+    )
+    assert "1 of 2 devices reject every sample: b-1 (not_finite)" in alert.summary
+    assert isinstance(alert.evidence, NoDataEvidence)
+    assert alert.evidence.devices[0].rejected == 30
+    assert after.alert.state is AlertState.OK
+
+
+def test_a_few_samples_neither_start_nor_end_no_usable_data(rig: Rig) -> None:
+    """A window of rejected samples is no alert; one accepted sample is no recovery."""
+    rig.reject(DEVICES_B[0], 19)
+    assert rig.tick() == []
+    rig.reject(DEVICES_B[0], 1)
+    for _ in range(4):
+        rig.tick()
+    rig.report(DEVICES_B[0], 1)
+    (alert,) = rig.tick()
+
+    assert alert.alert.state is AlertState.FIRING

@@ -352,3 +352,25 @@ def test_a_plan_of_an_older_hub_is_read(fleet: Fleet) -> None:
 
     assert row is not None
     assert (row.plan.max_failures, row.plan.left_out) == (0, {})
+
+
+def test_an_approval_is_of_the_stage_that_was_read(fleet: Fleet) -> None:
+    """A rollout that advanced meanwhile is not approved in its next stage."""
+    service = fleet.services.rollouts
+    rollout = service.start(2, stages=(0.5, 1.0))
+    service.tick()
+    report_all(fleet, "inconclusive")
+    service.tick()
+    assert "--approve WHY --stage 1" in service.get(rollout)[0].reason
+    report_all(fleet, "conclusive")
+    service.tick()
+    assert service.get(rollout)[0].stage == 1
+    report_all(fleet, "inconclusive")
+    service.tick()
+
+    late = run(fleet, "rollouts", "promote", rollout, "--approve", "ok", "--stage", "1")
+    assert (late.exit_code, "HUB-ROLLOUT-009" in late.stderr) == (5, True)
+    assert service.get(rollout)[0].plan.approvals == ()
+    now = run(fleet, "rollouts", "promote", rollout, "--approve", "ok", "--stage", "2")
+    assert now.exit_code == 0
+    assert [one.stage for one in service.get(rollout)[0].plan.approvals] == [1]

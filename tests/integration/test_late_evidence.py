@@ -44,13 +44,14 @@ class QuietWorker(ScriptedWorker):
     """A worker that has answered as many predictions as a test says."""
 
     predictions = 100
+    sheds = False
 
     def figures(self) -> WorkerFigures:
         """Return that many."""
         self._check()
         active = self._slots.read().active
         now = Figures(release=active, predictions=self.predictions)
-        return WorkerFigures(now=now, before=None)
+        return WorkerFigures(now=now, before=None, sheds=self.sheds)
 
 
 class PairedBench(Bench):
@@ -341,3 +342,53 @@ def test_predictions_are_counted_over_restarts_of_the_worker(
     bench.quiet.predictions = 3
     bench.run_until(lambda: bench.runner.state.evidence == "conclusive")
     assert bench.runner.state.answered == 10
+
+
+def test_a_device_that_sheds_load_begins_no_late_test(
+    bench: PairedBench, releases: Given
+) -> None:
+    """While it is too hot nothing is compared; then the next look is made."""
+    bench.ends_with = [
+        (Result.INCONCLUSIVE, "", "12 of 64 samples"),
+        (Result.OK, "", "64 samples"),
+    ]
+    bench.assign_paired(releases[1][0], 2)
+    bench.run_to_rest(2)
+    bench.quiet.sheds = True
+    asked = len(bench.asked)
+    for _ in range(20):
+        bench.clock.wait(FIRST_S)
+        bench.runner.tick()
+    assert len(bench.asked) == asked
+    assert bench.last() == (2, "committed", "inconclusive", "")
+
+    bench.quiet.sheds = False
+    bench.run_until(lambda: bench.runner.state.evidence == "conclusive")
+    assert len(bench.asked) == asked + 1
+
+
+@pytest.mark.parametrize("again", [Result.OK, Result.FAIL])
+def test_the_retry_of_a_soft_failure_leaves_no_penalty_box(
+    bench: PairedBench, releases: Given, again: Result
+) -> None:
+    """Tried once more by force, it commits or fails: the next release is taken up."""
+    code = "AGENT-UPDATE-112"
+    second = (again, code if again is Result.FAIL else "", "busy")
+    bench.ends_with = [(Result.FAIL, code, "busy"), second, (Result.OK, "", "64")]
+    bench.assign_paired(releases[1][0], 2)
+    bench.run_to_rest(2)
+    assert bench.records()[-1].code == code
+    forced = replace(
+        assign(releases[1][0], "d1", 3, bench.url),
+        paired=PairedPolicy(min_samples=80),
+        forced=True,
+    )
+    bench.runner.on_desired(bench.repository.assign(forced))
+    bench.run_to_rest(3)
+    ended = "failed" if again is Result.FAIL else "committed"
+    assert [one.outcome for one in bench.records() if one.outcome][-1] == ended
+
+    assert bench.runner.penalty_until() == 0.0
+    bench.assign_paired(releases[1][1], 4)
+    bench.run_to_rest(4)
+    assert bench.last()[:2] == (3, "committed")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_agent.heartbeat import WorkerPort
 from edge_agent.serve.protocol import SheddingReply
 from edge_agent.wire.records import EventRecord
 from edge_agent.wire.topics import Lane
@@ -67,6 +68,9 @@ def test_shadow_files_and_samples_are_left_out_in_this_order(device: Device) -> 
 
     _heat(device, 90)
     wait_for(lambda: _shedding(device).level == "shadow")
+    port = WorkerPort(device.state / "agent.sock")
+    assert port.figures().sheds
+    port.close()
     tried = device.client.shadow().summary.n
     np.savez(device.folder / "in" / "first.npz", a=samples(2))
     wait_for((device.folder / "in" / "done" / "first.npz").exists)

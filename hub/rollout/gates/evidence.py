@@ -74,7 +74,8 @@ def utc_minute(at: float) -> str:
 
 def settle_text(facts: StageFacts) -> str:
     """Say by which command a person settles what evidence does not."""
-    return f"hub rollouts promote {facts.rollout} --approve WHY"
+    stage = facts.stage + 1
+    return f"hub rollouts promote {facts.rollout} --approve WHY --stage {stage}"
 
 
 def _waiting(facts: StageFacts) -> int:
