@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from edge_agent.base.clock import Clock, SystemClock
+from edge_agent.base.clock import Clock
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.wire.topics import Address, Leaf
 from hub.blocks import BlockServer
+from hub.clock_trust import keep_clock, tick_clock
+from hub.clock_witnesses import open_clock
 from hub.config import Home, HubConfig
 from hub.devices.service import DeviceService
 from hub.home import read_home
@@ -81,10 +83,10 @@ def open_services(
         SettingsError: The configuration cannot be used.
         HubError: The database cannot be opened.
     """
-    clock = clock or SystemClock()
     config = read_home(home)
     engine = open_database(home.database_url(config))
     tuf = TufRepo(home.tuf, signer or Signer([home.keys]))
+    clock = clock or open_clock(home, engine, tuf)
     releases = ReleaseService(engine, home, config.monitor, clock, tuf)
     devices = DeviceService(engine, config, clock, tuf)
     rollouts = RolloutService(
@@ -132,6 +134,7 @@ class Hub:
         from hub.identity.broker import hub_broker
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
+        from hub.monitor.clock import ClockWatch
         from hub.monitor.late_evidence import LateEvidenceWatch
         from hub.monitor.metadata import MetadataWatch
         from hub.monitor.service import MonitorService
@@ -165,12 +168,13 @@ class Hub:
         lag_s = config.monitor.metadata_lag_s
         metadata = MetadataWatch(services.engine, services.tuf, lag_s)
         late_evidence = LateEvidenceWatch(services.engine)
+        clock = ClockWatch(services.clock, services.tuf)
         self._monitor = MonitorService(
             services.engine,
             services.home,
             config,
             services.clock,
-            watches=[metadata.observe, late_evidence.observe],
+            watches=[metadata.observe, late_evidence.observe, clock.observe],
         )
 
     def request_stop(self) -> None:
@@ -212,6 +216,8 @@ class Hub:
         self._link.stop()
         if http is not None:
             http.close()
+        if self._part.controls:
+            keep_clock(self._services.clock)
         release_part(self._locks)
         log.info(HUB_STOPPED, extra={"reason": self._died or "asked to"})
         return ExitCode.FAILED if self._died else ExitCode.OK
@@ -250,6 +256,7 @@ class Hub:
 
     def _tick(self) -> None:
         services = self._services
+        tick_clock(services.clock)
         services.devices.receive()
         self._monitor.tick()
         services.retrain.tick()

@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from edge_agent.base.clock import Clock
+from edge_agent.base.clock import Clock, is_synchronised
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.commands import LAST_ID
-from edge_agent.update.trusted_time import TrustedTime, is_synchronised
+from edge_agent.update.trusted_time import TrustedTime
 
 HUB_KEY_CHANGED = "hub.key_changed"
 TIME_FLOOR = "time_floor"

@@ -22,6 +22,7 @@ _COMMANDS = {
     "alerts": "hub.cli.alerts:alerts",
     "bench": "hub.cli.bench:bench",
     "broker": "hub.cli.broker:broker",
+    "clock": "hub.cli.clock:clock",
     "demo": "hub.demo.cli:demo",
     "devices": "hub.cli.devices:devices",
     "export": "hub.cli.export:export",
