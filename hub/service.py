@@ -30,6 +30,7 @@ from hub.devices.service import DeviceService
 from hub.home import read_home
 from hub.identity.service import IdentityService
 from hub.releases.roles import MODELS
+from hub.releases.seen import seen_by_devices
 from hub.releases.service import ReleaseService
 from hub.releases.signer import Signer
 from hub.releases.tuf_repo import TufRepo
@@ -86,6 +87,7 @@ def open_services(
     config = read_home(home)
     engine = open_database(home.database_url(config))
     tuf = TufRepo(home.tuf, signer or Signer([home.keys]))
+    tuf.seen = seen_by_devices(engine, tuf)
     clock = clock or open_clock(home, engine, tuf)
     releases = ReleaseService(engine, home, config.monitor, clock, tuf)
     devices = DeviceService(engine, config, clock, tuf)

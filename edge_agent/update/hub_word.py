@@ -45,6 +45,11 @@ class HubWord:
         """Whether the system's clock can be right."""
         return self._time.is_trusted
 
+    @property
+    def ahead_s(self) -> float:
+        """How far the hub's signed time is ahead of a clock that can be right (0)."""
+        return self._time.ahead_s
+
     def now(self) -> float:
         """Return the time that expiry is judged at, seconds since 1970."""
         return self._time.now()

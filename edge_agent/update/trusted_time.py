@@ -43,6 +43,14 @@ class TrustedTime:
             return True
         return self._is_synchronised()
 
+    @property
+    def ahead_s(self) -> float:
+        """How far the hub's signed time is ahead of a clock that can be right (0)."""
+        wall = self._clock.wall()
+        if wall < EARLIEST_WALL or wall >= self._signed_at - SKEW_S:
+            return 0.0
+        return self._signed_at - wall
+
     def now(self) -> float:
         """Return the time that expiry is judged at, seconds since 1970."""
         if self.is_trusted:

@@ -39,6 +39,7 @@ from hub.releases.roles import (
     next_root,
     next_targets,
 )
+from hub.releases.seen import seen_in_home
 from hub.releases.signer import Signer
 from hub.releases.tuf_repo import TufRepo
 
@@ -91,6 +92,7 @@ class Ceremony:
         folders = [home.keys, *(offline or [home.offline_keys])]
         self.signer = Signer(folders, passphrases)
         self.tuf = TufRepo(home.tuf, self.signer)
+        self.tuf.seen = seen_in_home(home, self.tuf)
 
     def create(self, new: NewKeys) -> None:
         """Make all keys and the first metadata, unless they are there already.
