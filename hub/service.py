@@ -28,6 +28,7 @@ from hub.clock_witnesses import open_clock
 from hub.config import Home, HubConfig
 from hub.devices.service import DeviceService
 from hub.home import read_home
+from hub.identity.journal import renew_revocations
 from hub.identity.service import IdentityService
 from hub.releases.roles import MODELS
 from hub.releases.seen import seen_by_devices
@@ -88,6 +89,7 @@ def open_services(
     engine = open_database(home.database_url(config))
     tuf = TufRepo(home.tuf, signer or Signer([home.keys]))
     tuf.seen = seen_by_devices(engine, tuf)
+    renew_revocations(engine, home)
     clock = clock or open_clock(home, engine, tuf)
     releases = ReleaseService(engine, home, config.monitor, clock, tuf)
     devices = DeviceService(engine, config, clock, tuf)

@@ -30,6 +30,7 @@ from edge_agent.wire.topics import is_device_id
 from hub.config import Home, IdentityConfig
 from hub.errors import DeniedError, NotFoundError, RefusedError
 from hub.identity.ca import HUB_USER, WATCH_USER, Authority, open_authority
+from hub.identity.journal import note_revoked
 from hub.storage import identity as store
 from hub.storage.db import transaction
 from hub.storage.identity import TokenRow
@@ -141,6 +142,7 @@ class IdentityService:
         with transaction(self._engine) as conn:
             token = store.get_token(conn, device)
             store.drop_token(conn, device)
+            note_revoked(conn, self._home, device, now)
             count = store.revoke(conn, device, now)
         if not count and token is None:
             raise NotFoundError(

@@ -1,6 +1,7 @@
 """A hub that was restored from an older copy of its home, and what devices report."""
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from hub.rollout.facts import runs
 from hub.service import Services, open_services
 from hub.storage import devices as device_store
 from hub.storage import releases as release_store
+from hub.storage.db import transaction
+from hub.storage.identity import add_certificate
 from tests.hub_bundle import make_bundle
 from tests.hub_keys import PASSPHRASE, HandClock, KeyRig
 
@@ -131,3 +134,36 @@ def test_the_first_rotation_after_a_restore_heals_devices(tmp_path: Path) -> Non
         one.refresh(rig.alone().tuf.bundle(), rig.clock.at)
         assert one.versions.root == 3
         assert one.versions.timestamp == 12
+
+
+@pytest.mark.parametrize("enrolled", ["before the copy", "after the copy"])
+def test_a_restored_database_does_not_undo_a_revocation(
+    tmp_path: Path, enrolled: str
+) -> None:
+    """The journal beside it names the certificate, also one the copy never knew."""
+    home, clock = Home(tmp_path / "home"), HandClock()
+    create_home(home, clock, NewKeys(folder=tmp_path / "usb", passphrase=PASSPHRASE))
+    services = open_services(home, clock)
+
+    def enrol() -> None:
+        with transaction(services.engine) as conn:
+            add_certificate(conn, "abc", "d1", issued_at=1.0, expires_at=clock.at + 1e6)
+
+    def copy() -> None:
+        with sqlite3.connect(home.path / "hub.db") as old:
+            old.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
+
+    steps = [enrol, copy] if enrolled == "before the copy" else [copy, enrol]
+    for step in steps:
+        step()
+    services.identity.revoke("d1")
+    services.engine.dispose()
+    for path in home.path.glob("hub.db*"):
+        path.unlink()
+    shutil.copyfile(tmp_path / "copy.db", home.path / "hub.db")
+
+    again = open_services(home, clock)
+
+    assert again.identity.revoked_devices() == {"d1"}
+    assert b"X509 CRL" in again.identity.revocations()
+    again.engine.dispose()
