@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_agent.base.clock import SystemClock
+from edge_agent.base.clock import SystemClock, is_synchronised
 from edge_agent.config import AgentConfig
 from edge_agent.obstacle_note import read_obstacle
 from edge_agent.status import database_path
@@ -20,7 +20,7 @@ from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.hub_word import ONLINE_KEYS, TIME_FLOOR
 from edge_agent.update.inbox import INBOX
 from edge_agent.update.penalty import penalty_until
-from edge_agent.update.trusted_time import TrustedTime, is_synchronised
+from edge_agent.update.trusted_time import TrustedTime
 from edge_agent.wire.control import Obstacle
 from edge_agent.wire.records import PairedSummary
 

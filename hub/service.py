@@ -19,18 +19,22 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from edge_agent.base.clock import Clock, SystemClock
+from edge_agent.base.clock import Clock
 from edge_agent.base.exit_codes import ExitCode
 from edge_agent.wire.topics import Address, Leaf
 from hub.blocks import BlockServer
+from hub.clock_trust import keep_clock, tick_clock
+from hub.clock_witnesses import open_clock
 from hub.config import Home, HubConfig
 from hub.devices.gone import GoneService
 from hub.devices.service import DeviceService
 from hub.home import read_home
 from hub.identity.access import Access
 from hub.identity.enforcement import Enforcement
+from hub.identity.journal import renew_revocations
 from hub.identity.service import IdentityService
 from hub.releases.roles import MODELS
+from hub.releases.seen import seen_by_devices
 from hub.releases.service import ReleaseService
 from hub.releases.signer import Signer
 from hub.releases.tuf_repo import TufRepo
@@ -86,10 +90,12 @@ def open_services(
         SettingsError: The configuration cannot be used.
         HubError: The database cannot be opened.
     """
-    clock = clock or SystemClock()
     config = read_home(home)
     engine = open_database(home.database_url(config))
     tuf = TufRepo(home.tuf, signer or Signer([home.keys]))
+    tuf.seen = seen_by_devices(engine, tuf)
+    renew_revocations(engine, home)
+    clock = clock or open_clock(home, engine, tuf)
     releases = ReleaseService(engine, home, config.monitor, clock, tuf)
     access = Access(engine, clock, expires=config.broker.tls.enabled)
     devices = DeviceService(engine, config, clock, tuf, access)
@@ -142,6 +148,7 @@ class Hub:
         from hub.identity.broker import hub_broker
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
+        from hub.monitor.clock import ClockWatch
         from hub.monitor.late_evidence import LateEvidenceWatch
         from hub.monitor.metadata import MetadataWatch
         from hub.monitor.overuse import OveruseWatch
@@ -177,6 +184,7 @@ class Hub:
         metadata = MetadataWatch(services.engine, services.tuf, lag_s)
         late_evidence = LateEvidenceWatch(services.engine)
         overuse = OveruseWatch(services.engine)
+        clock = ClockWatch(services.clock, services.tuf)
         self._beat = LinkBeat(services.engine, services.clock)
         self._caches = (metadata.look_again, late_evidence.look_again)
         self._monitor = MonitorService(
@@ -184,7 +192,12 @@ class Hub:
             services.home,
             config,
             services.clock,
-            watches=[metadata.observe, late_evidence.observe, overuse.observe],
+            watches=[
+                metadata.observe,
+                late_evidence.observe,
+                overuse.observe,
+                clock.observe,
+            ],
         )
 
     def request_stop(self) -> None:
@@ -226,6 +239,8 @@ class Hub:
         self._link.stop()
         if http is not None:
             http.close()
+        if self._part.controls:
+            keep_clock(self._services.clock)
         release_part(self._locks)
         log.info(HUB_STOPPED, extra={"reason": self._died or "asked to"})
         return ExitCode.FAILED if self._died else ExitCode.OK
@@ -264,6 +279,7 @@ class Hub:
 
     def _tick(self) -> None:
         services = self._services
+        tick_clock(services.clock)
         self._beat.tick(up=self._link.connected)
         services.enforcement.tick()
         services.devices.receive()

@@ -124,6 +124,13 @@ class ArtifactStore:
                 "AGENT-STORE-006", f"release {number} is not on this device: {error}"
             ) from error
 
+    def release_digest(self, number: int) -> str:
+        """Return the sha256 of a kept manifest ("": it is not there)."""
+        try:
+            return sha256_hex((self._releases / f"{number}.json").read_bytes())
+        except OSError:
+            return ""
+
     def write_release(self, number: int, manifest: bytes) -> None:
         """Keep the exact bytes of a verified manifest.
 

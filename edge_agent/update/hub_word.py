@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from edge_agent.base.clock import Clock
+from edge_agent.base.clock import Clock, is_synchronised
 from edge_agent.store.slots import Slots, SlotStore
 from edge_agent.update.commands import LAST_ID
-from edge_agent.update.trusted_time import TrustedTime, is_synchronised
+from edge_agent.update.trusted_time import TrustedTime
 
 HUB_KEY_CHANGED = "hub.key_changed"
 TIME_FLOOR = "time_floor"
@@ -44,6 +44,11 @@ class HubWord:
     def clock_is_trusted(self) -> bool:
         """Whether the system's clock can be right."""
         return self._time.is_trusted
+
+    @property
+    def ahead_s(self) -> float:
+        """How far the hub's signed time is ahead of a clock that can be right (0)."""
+        return self._time.ahead_s
 
     def now(self) -> float:
         """Return the time that expiry is judged at, seconds since 1970."""

@@ -27,7 +27,12 @@ from edge_agent.update.probation import Evidence, Judgement, Verdict, decide
 from edge_agent.update.shadowing import Shadowing
 from edge_agent.update.states import Event, Phase
 from edge_agent.update.trials import Trials
-from edge_agent.update.verify import check_files, check_targets, read_manifest
+from edge_agent.update.verify import (
+    check_files,
+    check_identity,
+    check_targets,
+    read_manifest,
+)
 from edge_agent.update.worker_port import WORKER_POLL_S, Worker
 from edge_agent.wire.control import Assignment
 from edge_agent.wire.manifest import FileRef, Release
@@ -67,6 +72,14 @@ class Phases:
         test, interrupted = trials.paired, ways.interrupted
         self._shadowing = Shadowing(store, worker, test, interrupted)
         self.late = LateEvidence(store.state_dir, worker, test, interrupted)
+
+    def check_identity(self, assignment: Assignment) -> None:
+        """Check that an installed release of this number is the one assigned.
+
+        Raises:
+            UpdateError: It is another one (AGENT-UPDATE-035).
+        """
+        check_identity(assignment, self.trust, self._store)
 
     def carry_out(self, state: Slots, now_wall: float, elapsed_s: float) -> Outcome:
         """Do the work of the present phase.

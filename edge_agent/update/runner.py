@@ -28,12 +28,11 @@ from edge_agent.update.outcomes import Again, Fetched
 from edge_agent.update.penalty import penalty_until
 from edge_agent.update.phases import Phases
 from edge_agent.update.states import AT_REST, Event, Phase
-from edge_agent.update.telling import log_report, record_of
+from edge_agent.update.telling import clock_event, log_report, record_of
 from edge_agent.update.verify import open_assignment
 from edge_agent.update.wishes import pin, revert
 from edge_agent.wire.control import Assignment, TufBundle
 from edge_agent.wire.envelope import Envelope
-from edge_agent.wire.records import EventRecord
 
 CLOCK_UNTRUSTED = "clock.untrusted"
 UPDATE_WAITING = "update.waiting"
@@ -310,14 +309,7 @@ class UpdateRunner:
             self._clock_told = True
             wall = self._clock.wall()
             log.warning(CLOCK_UNTRUSTED, extra={"clock": wall})
-            event = EventRecord(
-                at=wall,
-                code="AGENT-CLOCK-001",
-                severity="warning",
-                text="the device's clock cannot be right: the expiry of metadata is"
-                " judged by the newest time that the hub signed; set the clock (NTP)",
-                facts={"clock_untrusted": "true"},
-            )
+            event = clock_event(wall, self._word.ahead_s)
             self._slots.write(self._state, [event])
             self._on_change(self._state)
 
@@ -339,6 +331,11 @@ class UpdateRunner:
     def _consider(self) -> None:
         wanted = self._wanted
         if wanted is None or wanted.seq <= self._state.seq:
+            return
+        try:
+            self._phases.check_identity(wanted)
+        except UpdateError as error:
+            self.obstacles.note(Where.ASSIGNMENT, error)
             return
         self._apply(Happened(event=Event.ASSIGN, assignment=wanted))
         if self.penalty_until() and wanted.seq > max(

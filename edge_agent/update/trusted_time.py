@@ -16,8 +16,6 @@ from edge_agent.base.clock import EARLIEST_WALL, Clock
 TOO_FAR_S = 400 * 86_400.0
 SKEW_S = 300.0
 """So far behind the hub's a clock may be that is right: clocks differ a little."""
-_UNSYNCHRONISED = 0x0040
-"""STA_UNSYNC of ``<sys/timex.h>``."""
 
 
 class TrustedTime:
@@ -45,6 +43,14 @@ class TrustedTime:
             return True
         return self._is_synchronised()
 
+    @property
+    def ahead_s(self) -> float:
+        """How far the hub's signed time is ahead of a clock that can be right (0)."""
+        wall = self._clock.wall()
+        if wall < EARLIEST_WALL or wall >= self._signed_at - SKEW_S:
+            return 0.0
+        return self._signed_at - wall
+
     def now(self) -> float:
         """Return the time that expiry is judged at, seconds since 1970."""
         if self.is_trusted:
@@ -65,22 +71,3 @@ class TrustedTime:
     def _steady(self) -> float:
         floor_at = max(self._signed_at, EARLIEST_WALL)
         return floor_at + self._clock.mono() - self._since
-
-
-def is_synchronised() -> bool:
-    """Tell whether the kernel says that a time service keeps its clock (adjtimex)."""
-    import ctypes
-
-    class Timex(ctypes.Structure):
-        """The beginning of the kernel's ``struct timex``, and room for its rest."""
-
-        _fields_ = (
-            ("modes", ctypes.c_uint),
-            ("amounts", ctypes.c_long * 4),
-            ("status", ctypes.c_int),
-            ("rest", ctypes.c_byte * 256),
-        )
-
-    timex = Timex()
-    state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
-    return state >= 0 and not timex.status & _UNSYNCHRONISED

@@ -52,6 +52,31 @@ def check_floor(assignment: Assignment, trust: Trust) -> None:
         )
 
 
+def check_identity(assignment: Assignment, trust: Trust, store: ArtifactStore) -> None:
+    """Check that a release which is installed is the one that is assigned.
+
+    A number names a release within one history only: a hub that was restored may give
+    it again. The digest of the manifest decides, where metadata has it.
+
+    Raises:
+        UpdateError: It is another one of the same number (AGENT-UPDATE-035).
+    """
+    kept = store.release_digest(assignment.release)
+    if not kept:
+        return
+    try:
+        signed = trust.find(assignment.target).sha256
+    except UpdateError:
+        return  # what it cannot verify it does not compare either
+    if signed != kept:
+        raise UpdateError(
+            "AGENT-UPDATE-035",
+            f"release {assignment.release} of this hub is not the release"
+            f" {assignment.release} that is installed here: their digests differ",
+            cure="the hub was restored: publish the model under a new number",
+        )
+
+
 def open_command(envelope: Envelope, device: str, verify: Verify) -> Command:
     """Return the command in an envelope.
 

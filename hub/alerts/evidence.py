@@ -97,6 +97,13 @@ class ExpiryEvidence(Message, frozen=True, kw_only=True, tag="expiry"):
     expires_at: Instant
 
 
+class ClockEvidence(Message, frozen=True, kw_only=True, tag="clock"):
+    """What the system's clock says, and what is known of the time instead."""
+
+    clock: Instant
+    known: Instant
+
+
 class FailedDevice(Message, frozen=True, kw_only=True):
     """A device that found the release it runs worse, with the limit that it broke."""
 
@@ -151,6 +158,7 @@ Evidence = (
     | CloneEvidence
     | MetadataEvidence
     | ExpiryEvidence
+    | ClockEvidence
     | LateEvidence
     | OveruseEvidence
     | NoDataEvidence

@@ -23,6 +23,7 @@ _COMMANDS = {
     "backup": "hub.cli.backup:backup",
     "bench": "hub.cli.bench:bench",
     "broker": "hub.cli.broker:broker",
+    "clock": "hub.cli.clock:clock",
     "demo": "hub.demo.cli:demo",
     "devices": "hub.cli.devices:devices",
     "export": "hub.cli.export:export",

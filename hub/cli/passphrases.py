@@ -83,14 +83,17 @@ class Brought:
 
     def ceremony(self, home: Home) -> "Ceremony":
         """Return what works on the keys of a home folder."""
-        from edge_agent.base.clock import SystemClock
+        from hub.clock_trust import HubClock
         from hub.home import read_home
         from hub.releases.ceremony import Ceremony
 
         if not home.tuf.exists():
             read_home(home)  # says that there is no hub
         return Ceremony(
-            home, SystemClock(), offline=self.folders, passphrases=self.opening()
+            home,
+            HubClock(home.path),
+            offline=self.folders,
+            passphrases=self.opening(),
         )
 
     def new_keys(self, *, is_protected: bool = True) -> "NewKeys":

@@ -55,6 +55,7 @@ DEVICE_CLONED = "device.cloned"
 DESIRED_RESIGNED = "device.desired_resigned"
 
 COMMAND_LIFE_S = 3600.0
+_MAX_SEQ = 2**52
 
 
 class Publish(Protocol):
@@ -382,8 +383,14 @@ def artifacts_url(config: HubConfig) -> str:
 
 
 def _next_seq(conn: Connection, device: str) -> int:
-    row = store.get_assignment(conn, device)
-    return row.seq + 1 if row else 1
+    """Return a number above all that this hub gave and that the device has seen.
+
+    A hub that was restored gave numbers which it does not know. One that leaves no
+    room above it is no number that a hub gave.
+    """
+    row, known = store.get_assignment(conn, device), store.get_device(conn, device)
+    seen = known.reported.assignment_seq if known and known.reported else 0
+    return max(row.seq if row else 0, seen if seen < _MAX_SEQ else 0) + 1
 
 
 def no_device(device: str) -> NotFoundError:

@@ -33,6 +33,7 @@ from hub.errors import DeniedError, NotFoundError, RefusedError, TooManyError
 from hub.identity.access import Access
 from hub.identity.budget import Allowance, Budgets
 from hub.identity.ca import HUB_USER, WATCH_USER, Authority, open_authority
+from hub.identity.journal import note_revoked
 from hub.storage import identity as store
 from hub.storage.db import transaction
 from hub.storage.devices import store_retired
@@ -170,6 +171,7 @@ class IdentityService:
         with transaction(self._engine) as conn:
             token = store.get_token(conn, device)
             store.drop_token(conn, device)
+            note_revoked(conn, self._home, device, now)
             count = store.revoke(conn, device, now)
             store.note_silenced(conn, [device])
         if not count and token is None:

@@ -169,6 +169,9 @@ def _observation(
     trusts, signed = evidence.trusts, evidence.signed
     text = f"{evidence.device} trusts timestamp {trusts.timestamp}, root {trusts.root};"
     text += f" the hub signed {signed.timestamp}, {signed.root}"
+    if rule == METADATA_AHEAD:
+        text += ": this hub was restored from a backup, or somebody has its online key;"
+        text += " hub keys rotate online --offline-keys DIR"
     return Observation(
         rule=rule,
         release=0,

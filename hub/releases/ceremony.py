@@ -18,6 +18,7 @@ from pathlib import Path
 from securesystemslib.signer import Key
 
 from edge_agent.base.clock import Clock
+from hub.clock_trust import require_trusted
 from hub.config import Home
 from hub.errors import NotFoundError
 from hub.files import write_durably
@@ -38,6 +39,7 @@ from hub.releases.roles import (
     next_root,
     next_targets,
 )
+from hub.releases.seen import seen_in_home
 from hub.releases.signer import Signer
 from hub.releases.tuf_repo import TufRepo
 
@@ -90,6 +92,7 @@ class Ceremony:
         folders = [home.keys, *(offline or [home.offline_keys])]
         self.signer = Signer(folders, passphrases)
         self.tuf = TufRepo(home.tuf, self.signer)
+        self.tuf.seen = seen_in_home(home, self.tuf)
 
     def create(self, new: NewKeys) -> None:
         """Make all keys and the first metadata, unless they are there already.
@@ -113,8 +116,10 @@ class Ceremony:
         Raises:
             DeniedError: A key that must sign is not at hand (``HUB-KEYS-005``), or
                 cannot be opened (``HUB-KEYS-004``). Nothing is changed.
+            ConflictError: The clock is not believed (``HUB-CLOCK-001``).
             HubError: A key cannot be read or written.
         """
+        require_trusted(self._clock)
         with self.tuf.changing() as present:
             old = present.holders(_HELD_BY[role])
             self._require_signers(role, present)
@@ -134,7 +139,9 @@ class Ceremony:
 
         Raises:
             DeniedError: A key that must sign is not at hand, or cannot be opened.
+            ConflictError: The clock is not believed (``HUB-CLOCK-001``).
         """
+        require_trusted(self._clock)
         own = [MODELS] if self.tuf.can_sign(MODELS) else []
         self.tuf.refresh(self._now(), force=[*roles, *own, "snapshot"])
         self._write_anchor()
@@ -156,7 +163,9 @@ class Ceremony:
 
         Raises:
             DeniedError: The targets key is not at hand, or cannot be opened.
+            ConflictError: The clock is not believed (``HUB-CLOCK-001``).
         """
+        require_trusted(self._clock)
         with self.tuf.changing() as present:
             targets = present.targets.signed
             new = next_targets(targets, self._now(), min_release=release)

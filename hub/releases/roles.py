@@ -43,6 +43,11 @@ RENEW_BEFORE = timedelta(days=30)
 WARN_BEFORE = timedelta(days=60)
 """So long before its end a person is told to sign a role again."""
 
+MAX_LEAP = 10_000
+"""So far above its own a hub believes versions that devices report."""
+MAX_ROOT_LEAP = 32
+"""Of roots: a device follows at most 64 at a time."""
+
 PRESENT_ROOT = "x-shoal-root"
 """In ``timestamp``: the version of the root that belongs to the set.
 
@@ -94,6 +99,29 @@ def next_root(
         if role == "root":
             new.roles[role].threshold = ROOT_THRESHOLD
     return new
+
+
+def above(own: int, seen: int) -> int:
+    """Return the next version: above the hub's own and what devices trust.
+
+    What is further than :data:`MAX_LEAP` is no honest hub's.
+    """
+    return max(own, seen if seen <= own + MAX_LEAP else 0) + 1
+
+
+def root_chain(root: Root, seen: int) -> list[Root]:
+    """Return a new root and what follows it, up to a version above ``seen``.
+
+    Devices follow roots one version at a time, so one that trusts a root of another
+    history needs one above that, and all others every one in between.
+    """
+    last = seen + 1 if seen - root.version < MAX_ROOT_LEAP else root.version
+    chain = [root]
+    while chain[-1].version < last:
+        following = deepcopy(chain[-1])
+        following.version += 1
+        chain.append(following)
+    return chain
 
 
 def first_targets(models: Key, now: datetime) -> Targets:

@@ -30,6 +30,7 @@ from edge_agent.wire.manifest import (
     release_target,
 )
 from edge_agent.wire.types import Instant, Message, Text
+from hub.clock_trust import is_trusted, require_trusted
 from hub.config import Home, MonitorConfig
 from hub.errors import ConflictError, HubError, RefusedError
 from hub.files import sha256_of, sync_file, sync_folder, write_durably
@@ -121,8 +122,10 @@ class ReleaseService:
 
         Raises:
             NotFoundError: There is no such release (``HUB-RELEASE-010``).
+            ConflictError: The clock is not believed (``HUB-CLOCK-001``).
             HubError: The home folder takes nothing (``HUB-RELEASE-014``).
         """
+        require_trusted(self._clock)
         row = self.get(release)
         sweep(self._home.folders())
         with self._storing():
@@ -133,8 +136,11 @@ class ReleaseService:
         """Sign again what would expire; called by the ticker, again if it fails.
 
         A hub that cannot sign goes on with all that it can do; the alert
-        ``signature_due`` tells, long before devices notice.
+        ``signature_due`` tells, long before devices notice. While the clock is not
+        believed nothing is signed.
         """
+        if not is_trusted(self._clock):
+            return
         try:
             if self._tuf.refresh(self._now()):
                 log.info(TUF_REFRESHED, extra={"version": self._tuf.version()})

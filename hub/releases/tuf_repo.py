@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from edge_agent.wire.control import TufBundle
+from edge_agent.wire.control import TufBundle, TufVersions
 from edge_agent.wire.trust import read_min_release
 from hub.errors import ConflictError, HubError
 from hub.files import write_durably
@@ -33,6 +33,7 @@ from hub.releases.roles import (
     MODELS,
     RENEW_BEFORE,
     Holders,
+    above,
     ends_within,
     first_root,
     first_targets,
@@ -43,6 +44,7 @@ from hub.releases.roles import (
     next_targets,
     next_timestamp,
     present_root,
+    root_chain,
 )
 from hub.releases.signer import Signer
 
@@ -65,9 +67,22 @@ class TufRepo:
     """Reads and writes the metadata in one folder."""
 
     def __init__(
-        self, folder: Path, signer: Signer, write: Write = write_durably
+        self,
+        folder: Path,
+        signer: Signer,
+        write: Write = write_durably,
+        seen: Callable[[], TufVersions] = TufVersions,
     ) -> None:
-        """Work on ``folder``; ``write`` replaces a file durably."""
+        """Work on ``folder``.
+
+        Args:
+            folder: Where the metadata is.
+            signer: Signs it.
+            write: Replaces a file durably.
+            seen: Returns the highest versions that devices say they trust; what is
+                signed from now on is above them, as far as :func:`above` believes it.
+        """
+        self.seen = seen
         self._folder = folder
         self._signer = signer
         self._write = write
@@ -162,16 +177,22 @@ class TufRepo:
                 cannot be opened (``HUB-KEYS-004``). Nothing is written.
             HubError: No device would take it (``HUB-TUF-003``). Nothing is written.
         """
-        new_root = root or present.root.signed
+        seen = self.seen()
+        chain = root_chain(root, seen.root) if root else []
+        new_root = root = chain[-1] if chain else None
+        new_root = new_root or present.root.signed
         new_targets = targets or present.targets.signed
         snapshot = next_snapshot(
-            present.snapshot.signed.version + 1,
+            above(present.snapshot.signed.version, seen.snapshot),
             now,
             new_targets,
             models or present.models.signed,
         )
         timestamp = next_timestamp(
-            present.timestamp.signed.version + 1, now, snapshot, new_root
+            above(present.timestamp.signed.version, seen.timestamp),
+            now,
+            snapshot,
+            new_root,
         )
         new = MetadataSet(
             root=self._sign_root(present.root.signed, root) if root else present.root,
@@ -186,7 +207,11 @@ class TufRepo:
         )
         new.verify(present.root.signed)
         old = present.files().keys() - {TIMESTAMP_FILE}
-        files = {name: file for name, file in new.files().items() if name not in old}
+        files: dict[str, Metadata[Any]] = {
+            f"{one.version}.root.json": self._sign_root(present.root.signed, one)
+            for one in chain[:-1]
+        }
+        files |= {n: file for n, file in new.files().items() if n not in old}
         self._put(files)
         self._prune(new)
         return new
@@ -270,7 +295,7 @@ class TufRepo:
 
     def _replace_timestamp(self, present: MetadataSet, now: datetime) -> None:
         root, snapshot = present.root.signed, present.snapshot.signed
-        version = present.timestamp.signed.version + 1
+        version = above(present.timestamp.signed.version, self.seen().timestamp)
         timestamp = next_timestamp(version, now, snapshot, root)
         signed = self._sign("timestamp", timestamp, root)
         self._write(self._path(TIMESTAMP_FILE), signed.to_bytes())

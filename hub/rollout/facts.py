@@ -21,6 +21,7 @@ from hub.storage import devices as device_store
 from hub.storage import releases as release_store
 from hub.storage import rollouts as store
 from hub.storage.devices import DeviceRow
+from hub.storage.releases import ReleaseRow
 from hub.storage.rollouts import RolloutDeviceRow, RolloutRow
 from hub.storage.tables import FEEDBACK, IS_UPDATE, RECORDS, RECORDS_OF_STREAMS, STREAMS
 
@@ -62,7 +63,7 @@ def gather(
         signed=release is not None and release.state == release_store.PUBLISHED,
         plan=row.plan,
         devices=[
-            _device_facts(conn, known[name], stage, given.get(name), row, now)
+            _device_facts(conn, known[name], stage, given.get(name), row, now, release)
             for name, stage in row.plan.devices.items()
             if name in known
         ],
@@ -79,6 +80,17 @@ def gather(
         losses=[loss for d in given.values() if (loss := _loss(conn, row, d))],
         abort_reason=abort_reason,
     )
+
+
+def runs(device: DeviceRow, candidate: ReleaseRow | None) -> int:
+    """Return the release that a device runs, 0 if it is another one of this number.
+
+    The digest of the model decides: a hub that was restored gives a number again.
+    """
+    if candidate is None or device.release != candidate.release:
+        return device.release
+    same = device.sha256 in {"", candidate.model_sha256}
+    return device.release if same else 0
 
 
 def is_boxed(device: DeviceRow, now: float) -> bool:
@@ -104,6 +116,7 @@ def _device_facts(  # noqa: PLR0913, PLR0917 - rows of four tables
     given: RolloutDeviceRow | None,
     row: RolloutRow,
     now: float,
+    release: ReleaseRow | None,
 ) -> DeviceFacts:
     reported = device.reported
     updates = _updates(conn, given) if given else []
@@ -121,7 +134,7 @@ def _device_facts(  # noqa: PLR0913, PLR0917 - rows of four tables
         online=device.online,
         hardware=hardware_of(device),
         assigned_seq=assigned_seq,
-        release=device.release,
+        release=runs(device, release),
         phase=reported.phase if reported else "",
         reported_seq=reported_seq,
         quarantined=has_failed(device, row.release) and not stale,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
 
 from edge_agent.wire import codec
-from edge_agent.wire.control import Presence, Reported
+from edge_agent.wire.control import Presence, Reported, TufVersions
 from hub.storage.tables import ASSIGNMENTS, COMMANDS, DEVICES
 
 
@@ -301,6 +301,25 @@ def releases_in_use(conn: Connection) -> set[int]:
         if device.reported is not None:
             used.add(device.reported.previous)
     return used - {0}
+
+
+def highest_trusted(
+    conn: Connection, own: TufVersions, leap: TufVersions
+) -> TufVersions:
+    """Return the highest metadata versions that devices say they trust.
+
+    Versions further than ``leap`` above the hub's ``own`` are left out: what one device
+    makes up must not hide what the others say.
+    """
+    twins = [device.reported for device in list_devices(conn)]
+
+    def highest(name: str) -> int:
+        limit = getattr(own, name) + getattr(leap, name)
+        seen = [getattr(twin.tuf, name) for twin in twins if twin is not None]
+        return max((at for at in seen if at <= limit), default=0)
+
+    names = TufVersions.__struct_fields__
+    return TufVersions(**{name: highest(name) for name in names})
 
 
 def _device(row: Row[tuple[object, ...]]) -> DeviceRow:

@@ -7,10 +7,11 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from edge_agent.wire import codec
 from edge_agent.wire.manifest import Release
 from hub.errors import NotFoundError
-from hub.storage.tables import RELEASES
+from hub.storage.tables import DEVICES, RELEASES
 
 VALIDATED = "validated"
 PUBLISHED = "published"
+MAX_LEAP = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +30,16 @@ class ReleaseRow:
 
 
 def next_release(conn: Connection) -> int:
-    """Return the number that the next release gets."""
-    return int(conn.execute(select(func.max(RELEASES.c.release))).scalar() or 0) + 1
+    """Return the number that the next release gets: above any that is in the world.
+
+    A hub that was restored gave numbers which it does not know, but devices run them.
+    What a device says is believed as far as :data:`MAX_LEAP` above the hub's own: no
+    device can use the numbers up.
+    """
+    own = int(conn.execute(select(func.max(RELEASES.c.release))).scalar() or 0)
+    within = DEVICES.c.release.between(own, own + MAX_LEAP)
+    seen = conn.execute(select(func.max(DEVICES.c.release)).where(within)).scalar()
+    return max(own, int(seen or 0)) + 1
 
 
 def insert_release(conn: Connection, row: ReleaseRow) -> None:

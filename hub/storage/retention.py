@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine, Table, delete, func, select, update
 
 from edge_agent.base.clock import Clock
+from hub.clock_trust import is_trusted
 from hub.storage.db import transaction
 from hub.storage.device_days import DAY_S, forget_days
 from hub.storage.tables import FEEDBACK, RECORDS, STREAMS
@@ -46,7 +47,7 @@ class Retention:
             How many rows were deleted.
         """
         now = self._clock.mono()
-        if not self._keep_s or now < self._sweep.next_at:
+        if not self._keep_s or now < self._sweep.next_at or not is_trusted(self._clock):
             return 0
         before = self._clock.wall() - self._keep_s
         with transaction(self._engine) as connection:

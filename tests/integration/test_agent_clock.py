@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from edge_agent.base.clock import EARLIEST_WALL
+from edge_agent.store.slots import Slots
 from edge_agent.wire.control import Assignment, TufBundle
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.records import EventRecord
@@ -195,3 +196,41 @@ def test_a_timestamp_of_another_key_tells_no_time(tmp_path: Path, hub: Hub) -> N
     device.runner.on_metadata(msgspec.structs.replace(forged, files=files))
 
     assert device.runner.trusted_now() < EARLIEST_WALL + DAY_S
+
+
+def test_a_hub_that_signed_in_the_future_is_told_as_that(
+    tmp_path: Path, hub: Hub
+) -> None:
+    """The device's clock can be right: the event says whose time is ahead."""
+    device = device_at(tmp_path, hub, "right")
+    device.runner.on_metadata(hub.metadata(NOW))
+    device.runner.on_metadata(hub.metadata(NOW + 20 * DAY_S))
+
+    device.settle(5)
+
+    (event,) = device.alerts()
+    assert isinstance(event, EventRecord)
+    assert event.code == "AGENT-CLOCK-002"
+    assert "the hub's signed time is ahead" in event.text
+    assert "hub keys rotate online" in event.text
+
+
+def test_a_release_of_another_history_is_not_taken_for_the_installed_one(
+    tmp_path: Path, hub: Hub
+) -> None:
+    """The same number with another digest is never reported as committed."""
+    device = device_at(tmp_path, hub, "right")
+    (tmp_path / "device" / "releases").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "device" / "releases" / "1.json").write_bytes(b"another manifest")
+    device.slots.write(Slots(active=1, committed=(1,)))
+    device.restart()
+    device.runner.on_metadata(hub.metadata())
+
+    device.runner.on_desired(hub.assign(seq=2))
+    device.settle(5)
+
+    assert device.reports() == []
+    assert device.runner.state.seq == 0
+    shown = device.runner.obstacles.present
+    assert shown is not None
+    assert shown.code == "AGENT-UPDATE-035"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from edge_agent.base.clock import EARLIEST_WALL
-from edge_agent.update.trusted_time import TOO_FAR_S, TrustedTime, is_synchronised
+from edge_agent.base.clock import EARLIEST_WALL, is_synchronised
+from edge_agent.update.trusted_time import TOO_FAR_S, TrustedTime
 
 DAY_S = 86_400.0
 SIGNED = 1_790_000_000.0
