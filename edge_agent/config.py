@@ -20,9 +20,9 @@ MAX_PORT = 65_535
 
 Bytes = Annotated[int, Meta(ge=4096)]
 Positive = Annotated[float, Meta(gt=0)]
-Address = Annotated[str, Meta(pattern=r"^(|[^\s]+:[0-9]{1,5})$")]
+Address = Annotated[str, Meta(pattern=r"^(|[^\s]+:[0-9]{1,5})\Z")]
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
-Window = Annotated[str, Meta(pattern=f"^{_HOUR}-({_HOUR}|24:00)$")]
+Window = Annotated[str, Meta(pattern=rf"^{_HOUR}-({_HOUR}|24:00)\Z")]
 
 
 class DeviceConfig(Strict, frozen=True, kw_only=True):

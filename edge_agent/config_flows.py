@@ -136,7 +136,7 @@ class _Sink(Strict, frozen=True, kw_only=True, tag_field="kind"):
 class MqttSink(_Sink, frozen=True, kw_only=True, tag="mqtt"):
     """Publishes predictions as JSON; with a ``rule``, only those that fulfil it."""
 
-    topic: Annotated[str, Meta(pattern=r"^[^+#]{1,512}$")]
+    topic: Annotated[str, Meta(pattern=r"^[^+#]{1,512}\Z")]
     broker: LocalBroker = LocalBroker()
     rule: Rule | None = None
 
