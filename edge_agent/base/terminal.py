@@ -11,11 +11,15 @@ an :class:`EscapingStream` besides, which lets nothing but newlines and tabs by,
 command that forgets cannot do harm.
 """
 
+import io
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 _OBEYED = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f"
@@ -58,11 +62,10 @@ class EscapingStream:
     def __init__(self, stream: TextIO) -> None:
         """Write to ``stream``."""
         self.raw = stream
+        self.buffer = _EscapingBytes(self)
 
     def __getattr__(self, name: str) -> object:
         """Return what the stream has under a name."""
-        if name == "buffer":  # a way around
-            raise AttributeError(name)
         return getattr(self.raw, name)
 
     def write(self, text: str) -> int:
@@ -76,6 +79,24 @@ class EscapingStream:
         """Write each line."""
         for line in lines:
             self.write(line)
+
+
+class _EscapingBytes(io.RawIOBase):
+    """The binary face of the stream: UTF-8 goes the same way as text."""
+
+    def __init__(self, stream: EscapingStream) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "Buffer") -> int:
+        given = bytes(data)
+        self._stream.write(given.decode("utf-8", "backslashreplace"))
+        return len(given)
+
+    def flush(self) -> None:
+        self._stream.raw.flush()
 
 
 def raw_stream(stream: TextIO) -> TextIO:
