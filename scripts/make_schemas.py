@@ -81,10 +81,10 @@ def schemas() -> Schema:
 
 
 def _with_ends(schema: Any) -> Any:  # noqa: ANN401 - JSON
-    """Write the end of patterns as JSON Schema's dialect does (ECMA-262).
+    r"""Write the end of patterns as JSON Schema's dialect does (ECMA-262).
 
     Python's ``$`` also matches before a last newline, ECMA's does not and has no
-    ``\\Z``.
+    ``\Z``.
     """
     if isinstance(schema, dict):
         return {

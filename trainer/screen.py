@@ -39,7 +39,9 @@ def progress_shown() -> Iterator[Listener]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    with Bar(*columns, console=Console(file=raw_stream(sys.stderr)), transient=True) as bar:
+    with Bar(
+        *columns, console=Console(file=raw_stream(sys.stderr)), transient=True
+    ) as bar:
         shown = bar.add_task("job", total=1.0, text="")
 
         def listener(progress: Progress) -> None:

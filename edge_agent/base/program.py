@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from edge_agent.base.children import end_with_parent
 from edge_agent.base.exit_codes import ExitCode, ShoalError
 from edge_agent.base.terminal import escaped_output, one_line
 
@@ -28,8 +29,9 @@ _LONGEST = 500
 def begin_quietly() -> None:
     """Let Ctrl-C end the process by the signal itself, until a command runs.
 
-    A parent that had it ignored keeps it so.
+    A parent that had it ignored keeps it so; one that wants it is outlived by nothing.
     """
+    end_with_parent()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -1,9 +1,9 @@
-"""Text from outside, shown so that a terminal obeys none of it.
+r"""Text from outside, shown so that a terminal obeys none of it.
 
 Names, reasons, labels and error texts come from devices, bundles and files. What a
-terminal would act on instead of show is written as ``\\uXXXX``: control characters (ANSI
-and OSC sequences begin with one), bidirectional overrides and isolates, zero-width
-and other invisible format characters, and halves of surrogate pairs. Inside a JSON
+terminal would act on instead of show is written as ``\uXXXX``: control characters
+(ANSI and OSC sequences begin with one), bidirectional overrides and isolates, and
+other invisible format characters, and halves of surrogate pairs. Inside a JSON
 string that is the same text, so ``--json`` means what it meant.
 
 :func:`one_line` is for a value inside a line. All that a program prints goes through

@@ -112,7 +112,9 @@ def _once(options: Options, report: Path, *, remove: bool) -> bool:
 
     console = Console(file=raw_stream(sys.stdout))
     place = options.folder
-    console.print(f"hub, devices and logs are in {place}", highlight=False, markup=False)
+    console.print(
+        f"hub, devices and logs are in {place}", highlight=False, markup=False
+    )
     result, stage = play(options, console)
     write_report(result, report)
     print_summary(result, report, console)

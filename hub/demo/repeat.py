@@ -67,9 +67,7 @@ def repeat_demo(
             printed and written.
     """
     base = series.options.folder
-    console.print(
-        f"runs and their logs are in {base}", highlight=False, markup=False
-    )
+    console.print(f"runs and their logs are in {base}", highlight=False, markup=False)
     outcomes: list[Outcome] = []
     report = make_repeat_report(series.options.sensor, series.runs, outcomes)
     try:

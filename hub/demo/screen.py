@@ -109,4 +109,9 @@ def _cells(row: Row) -> tuple[Spinner | Text, Text, Text, Text]:
         "waiting": ("·", "dim"),
     }[row.state]
     took_text = f"{row.took_s:.0f} s" if row.took_s else ""
-    return Text(sign, style), Text(row.title), Text(took_text, "dim"), Text(one_line(row.line))
+    return (
+        Text(sign, style),
+        Text(row.title),
+        Text(took_text, "dim"),
+        Text(one_line(row.line)),
+    )

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.base.loopback import is_loopback
 from edge_agent.wire.enrol import JoinFile
+from edge_agent.wire.topics import is_device_id
 from hub.config import Home, HubConfig
 from hub.errors import NotFoundError, RefusedError
 from hub.identity.service import IdentityService
@@ -37,6 +38,12 @@ def make_join_file(
             itself can reach, or in plaintext (``HUB-ENROL-014``), or its id cannot be
             used.
     """
+    if not is_device_id(device):
+        raise RefusedError(
+            "HUB-ENROL-016",
+            f"{device!r} cannot be the id of a device",
+            cure="use 1 to 64 of the letters A to Z, digits, _ and -; not `hub`",
+        )
     config = home.read_config()
     broker = config.broker
     host = reach.host or _broker_host(config)

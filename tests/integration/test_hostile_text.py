@@ -34,7 +34,9 @@ from hub.storage.tables import (
 )
 from tests.hub_bundle import make_bundle
 
-HOSTILE = "\x1b]0;t\x07\x1b[2J\x9b31m\r\x08\u202e\u2066\u200b[red]z[/red]\nHUB-LIE-001: ok"
+HOSTILE = (
+    "\x1b]0;t\x07\x1b[2J\x9b31m\r\x08\u202e\u2066\u200b[red]z[/red]\nHUB-LIE-001: ok"
+)
 BOOT = "00000000000000aa"
 LISTINGS = [
     ("alerts", "list"),
@@ -139,7 +141,12 @@ def _plant(conn: Connection) -> None:
     insert_bench(conn, report, 1.0)
     evidence = codec.encode(
         CloneEvidence(
-            device="d1", sign=HOSTILE, detail=HOSTILE, times=1, first_at=1.0, last_at=1.0
+            device="d1",
+            sign=HOSTILE,
+            detail=HOSTILE,
+            times=1,
+            first_at=1.0,
+            last_at=1.0,
         )
     ).decode()
     rows = {

@@ -6,6 +6,7 @@ import logging
 import sys
 import unicodedata
 
+import click
 import pytest
 
 from edge_agent.base.log import JsonFormatter, PlainFormatter
@@ -70,8 +71,8 @@ def test_all_output_is_escaped_while_a_command_runs(
     """Both streams are; the raw one is there for bars, and comes back."""
     before = sys.stdout
     with escaped_output():
-        print("\x1b[2J", file=sys.stdout)
-        print("\x1b[2J", file=sys.stderr)
+        click.echo("\x1b[2J")
+        click.echo("\x1b[2J", err=True)
         assert raw_stream(sys.stdout) is before
     assert sys.stdout is before
     assert capsys.readouterr() == ("\\u001b[2J\n", "\\u001b[2J\n")
