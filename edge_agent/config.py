@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 from msgspec.structs import replace
 
+from edge_agent.base.address import require_host
 from edge_agent.base.loopback import is_loopback
 from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
@@ -60,6 +61,10 @@ class BrokerConfig(Strict, frozen=True, kw_only=True):
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     allow_plaintext: bool = False
     tls: TlsConfig = TlsConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse a host that holds more than the host."""
+        require_host(self.host, "broker")
 
 
 class TrustConfig(Strict, frozen=True, kw_only=True):

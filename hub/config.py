@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from edge_agent.base.address import require_host
 from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
 from edge_agent.wire.types import Name, Ratio, Seconds, Strict
@@ -46,6 +47,10 @@ class BrokerConfig(Strict, frozen=True, kw_only=True):
     allow_plaintext: bool = False
     tls: TlsConfig = TlsConfig()
 
+    def __post_init__(self) -> None:
+        """Refuse a host that holds more than the host."""
+        require_host(self.host, "broker")
+
 
 class ApiConfig(Strict, frozen=True, kw_only=True):
     """The HTTP server: artifacts and enrolment.
@@ -58,6 +63,10 @@ class ApiConfig(Strict, frozen=True, kw_only=True):
     port: Port = 8770
     public_url: str = ""
     tls: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a host that holds more than the host."""
+        require_host(self.host, "api")
 
 
 class IdentityConfig(Strict, frozen=True, kw_only=True):

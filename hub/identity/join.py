@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 
 from edge_agent.base.loopback import is_loopback
 from edge_agent.wire.enrol import JoinFile
-from edge_agent.wire.topics import is_device_id
 from hub.config import Home, HubConfig
 from hub.errors import NotFoundError, RefusedError
-from hub.identity.service import IdentityService
+from hub.identity.service import IdentityService, require_device_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +35,9 @@ def make_join_file(
         NotFoundError: The hub has no root yet (``HUB-ENROL-013``).
         RefusedError: The device would have to enrol over an address that only the hub
             itself can reach, or in plaintext (``HUB-ENROL-014``), or its id cannot be
-            used.
+            used (``HUB-ENROL-001``), whether the broker asks for a token or not.
     """
-    if not is_device_id(device):
-        raise RefusedError(
-            "HUB-ENROL-016",
-            f"{device!r} cannot be the id of a device",
-            cure="use 1 to 64 of the letters A to Z, digits, _ and -; not `hub`",
-        )
+    require_device_id(device)
     config = home.read_config()
     broker = config.broker
     host = reach.host or _broker_host(config)

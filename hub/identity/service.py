@@ -55,6 +55,20 @@ class EnrolToken:
     expires_at: float
 
 
+def require_device_id(device: str) -> None:
+    """Refuse what cannot be a device's id.
+
+    Raises:
+        RefusedError: It is none, or one that the hub uses itself (``HUB-ENROL-001``).
+    """
+    if not is_device_id(device) or device.startswith(_RESERVED):
+        raise RefusedError(
+            "HUB-ENROL-001",
+            f"{device!r} cannot be the id of a device",
+            cure="use 1 to 64 letters, digits, _ and -",
+        )
+
+
 class IdentityService:
     """Gives devices their names on the broker, and takes them away."""
 
@@ -78,12 +92,7 @@ class IdentityService:
             RefusedError: It is no device id, or one that the hub uses itself
                 (``HUB-ENROL-001``).
         """
-        if not is_device_id(device) or device.startswith(_RESERVED):
-            raise RefusedError(
-                "HUB-ENROL-001",
-                f"{device!r} cannot be the id of a device",
-                cure="use 1 to 64 letters, digits, _ and -",
-            )
+        require_device_id(device)
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         now = self._clock.wall()
         row = TokenRow(
