@@ -43,11 +43,13 @@ from hub.broker_tls import read_tls
 from hub.config import BrokerConfig
 from hub.confirmed import LINK_REFUSED, Confirmed, Outgoing
 from hub.errors import UnreachableError
+from hub.rivals import CURE, Rivals
 
 log = logging.getLogger(__name__)
 
 LINK_UP = "link.up"
 LINK_DOWN = "link.down"
+LINK_RIVAL = "link.rival"
 
 KEEPALIVE_S = 30
 STOP_S = 10.0
@@ -100,6 +102,10 @@ class HubLink:
         self._choice = VersionChoice(config.protocol)
         self._answer = Answer.NONE
         self._confirmed = Confirmed()
+        self._rivals = Rivals(config.client_id)
+        self._own_root: Callable[[], bytes] | None = None
+        self._up_at = 0.0
+        self._renew = False
         self._swap = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="mqtt", daemon=True)
@@ -127,6 +133,13 @@ class HubLink:
         client.on_message = self._message
         client.on_publish = self._confirmed.on_publish
         return client
+
+    def watch_metadata(self, own_root: Callable[[], bytes]) -> None:
+        """Look, from :meth:`start` on, whether a hub with another root is there.
+
+        ``own_root`` gives the first version of this hub's root, as it is published.
+        """
+        self._own_root = own_root
 
     @property
     def version(self) -> Version:
@@ -180,13 +193,14 @@ class HubLink:
             if self._answer is Answer.ACCEPTED:
                 wait_s = RECONNECT_MIN_S
             self._answer = Answer.NONE
-            if self._stopping.wait(wait_s):
+            if self._stopping.wait(max(wait_s, self._rivals.wait_s)):
                 return
             wait_s = min(2 * wait_s, RECONNECT_MAX_S)
             with self._swap:
                 if self._stopping.is_set():
                     return
-                if self._choice.version != spoken:
+                if self._choice.version != spoken or self._renew:
+                    self._renew = False
                     self._confirmed.forget()
                     self._client = self._new_client()
                 self._call_broker()
@@ -248,6 +262,10 @@ class HubLink:
             timeout_s=timeout_s if waits else 0.0,
         )
 
+    def fits(self, topic: str, payload: bytes) -> bool:
+        """Tell whether a message is within what the broker takes, as far as known."""
+        return self._confirmed.fits(topic, payload)
+
     def send(self, topic: str, payload: bytes) -> None:
         """Publish at QoS 0 and go on: for what the receiver will ask for again."""
         if self.connected:
@@ -284,6 +302,7 @@ class HubLink:
         self._network_thread = threading.get_ident()
         self._subscribe(client)
         self._said_down = False
+        self._up_at = time.monotonic()
         self._up.set()
         facts = {"host": self._config.host, "port": self._config.port}
         log.info(LINK_UP, extra={**facts, "mqtt": self._choice.version})
@@ -304,6 +323,8 @@ class HubLink:
                 client.subscribe(filters)
             elif self._persistent:
                 client.unsubscribe([name for name, _ in filters])
+        if self._own_root is not None:
+            client.subscribe(topics.HUB_TUF, 0)
 
     def _connect_failed(self, _client: mqtt.Client, _userdata: object) -> None:
         self._say_down("cannot connect")
@@ -312,13 +333,29 @@ class HubLink:
         self,
         _client: mqtt.Client,
         _userdata: Any,  # noqa: ANN401 - paho's signature
-        _flags: mqtt.DisconnectFlags,
+        flags: mqtt.DisconnectFlags,
         reason: ReasonCode,
         _properties: object,
     ) -> None:
+        was_up = self._up.is_set()
         self._up.clear()
-        if reason.is_failure:
-            self._say_down(str(reason))
+        if not reason.is_failure:
+            return
+        self._say_down(str(reason))
+        said = reason.value if flags.is_disconnect_packet_from_server else 0
+        if was_up and not said and self._choice.version != V5:
+            if self._confirmed.note_closed():
+                self._renew = True  # paho would send it again at each connection
+                return
+            said = None
+        if was_up:
+            lived_s = time.monotonic() - self._up_at
+            self._say_rival(self._rivals.note_end(said, lived_s))
+
+    def _say_rival(self, text: str) -> None:
+        if text:
+            facts = {"code": "HUB-LINK-007", "reason": text, "cure": CURE}
+            log.error(LINK_RIVAL, extra=facts)
 
     def _say_down(self, reason: str) -> None:
         """Log the loss once; it is retried without end and without noise."""
@@ -349,6 +386,9 @@ class HubLink:
         except UnicodeDecodeError:
             done()
             return
+        if topic == topics.HUB_TUF and self._own_root is not None:
+            root = self._own_root()
+            self._say_rival(self._rivals.note_metadata(bytes(message.payload), root))
         address = topics.parse(topic)
         if address is None or isinstance(address.kind, Lane):
             if self._on_batch is None:

@@ -156,6 +156,8 @@ class Hub:
             on_control=self._take_control if part.controls else None,
             on_up=services.devices.republish_all,
         )
+        if part.controls:
+            self._link.watch_metadata(lambda: services.tuf.root(1) or b"")
         self._blocks = BlockServer(
             services.home.artifacts, self._link.send_through, services.clock
         )
@@ -259,6 +261,7 @@ class Hub:
             self._link.publish,
             services.releases.tuf_version,
             services.releases.tuf_bundle,
+            self._link.fits,
         )
 
     def _say_busy(self, reason: str) -> None:
