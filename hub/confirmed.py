@@ -75,6 +75,8 @@ class Confirmed:
             return False
         self._pending.append(info)
         self._unanswered[info.mid] = len(message.payload)
+        if info.is_published():  # the answer was quicker
+            self._unanswered.pop(info.mid, None)
         if not timeout_s:
             return False
         try:

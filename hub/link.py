@@ -327,6 +327,7 @@ class HubLink:
             client.subscribe(topics.HUB_TUF, 0)
 
     def _connect_failed(self, _client: mqtt.Client, _userdata: object) -> None:
+        self._rivals.note_unreachable()
         self._say_down("cannot connect")
 
     def _disconnected(
@@ -342,12 +343,12 @@ class HubLink:
         if not reason.is_failure:
             return
         self._say_down(str(reason))
-        said = reason.value if flags.is_disconnect_packet_from_server else 0
-        if was_up and not said and self._choice.version != V5:
-            if self._confirmed.note_closed():
-                self._renew = True  # paho would send it again at each connection
-                return
-            said = None
+        said: int | None = (
+            reason.value if flags.is_disconnect_packet_from_server else None
+        )
+        if was_up and said is None and self._confirmed.note_closed():
+            self._renew = True  # paho would send it again at each connection
+            return
         if was_up:
             lived_s = time.monotonic() - self._up_at
             self._say_rival(self._rivals.note_end(said, lived_s))

@@ -1,8 +1,9 @@
 """Another hub on the same broker: recognised, made room for, and said.
 
-Two clients with one client id throw each other out without end. MQTT 5 names it
-(reason 0x8E, session taken over); with 3.1.1 the broker only closes, so several
-connections in a row that were accepted and did not last are taken for it. Each hub
+Two clients with one client id throw each other out without end. MQTT 5 has a name for
+it (reason 0x8E, session taken over); 3.1.1 and mosquitto 2.0 only close, so several
+connections in a row that were accepted, did not last, and could be made again at once
+are taken for it: a broker that dies cannot be reached for a moment. Each hub
 then waits longer and longer, by chance, before it comes back: the broker and its
 sessions get peace, and the one that stays serves. A hub with another root shares topics
 instead of the id: its retained metadata is signed by another root. Pure but for chance;
@@ -18,8 +19,8 @@ from edge_agent.wire.control import TufBundle
 TAKEN_OVER = 0x8E
 """DISCONNECT's reason in MQTT 5."""
 SHORT_S = 5.0
-"""With 3.1.1: an accepted connection that ends sooner counts."""
-SHORT_IN_A_ROW = 3
+"""Without a reason: an accepted connection that ends sooner counts."""
+SHORT_IN_A_ROW = 5
 WAIT_MIN_S = 1.0
 WAIT_MAX_S = 60.0
 _FIRST = "1.root.json"
@@ -50,6 +51,10 @@ class Rivals:
         most = min(WAIT_MIN_S * 2 ** min(self._times - 1, 10), WAIT_MAX_S)
         return random.uniform(most / 2, most)  # noqa: S311 - no secret
 
+    def note_unreachable(self) -> None:
+        """Take note that the broker was away: that explains what ended before."""
+        self._short = 0
+
     def note_end(self, reason: int | None, lived_s: float) -> str:
         """Take note of how an accepted connection ended.
 
@@ -63,7 +68,8 @@ class Rivals:
         if lived_s > PEACE_S:
             self._times, self._short, self._said = 0, 0, False
         self._short = self._short + 1 if lived_s < SHORT_S else 0
-        if reason == TAKEN_OVER or (reason is None and self._short >= SHORT_IN_A_ROW):
+        fits = self._times or self._short >= SHORT_IN_A_ROW
+        if reason == TAKEN_OVER or (reason is None and fits):
             self._times += 1
         # Once may be our own last process, whose connection had not ended yet.
         if self._times > 1 and not self._said:

@@ -104,7 +104,8 @@ def raw_stream(stream: TextIO) -> TextIO:
 
     Who draws there escapes each text by :func:`one_line`.
     """
-    return stream.raw if isinstance(stream, EscapingStream) else stream
+    below: object = stream
+    return below.raw if isinstance(below, EscapingStream) else stream
 
 
 @contextmanager
