@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click import Group
-from sqlalchemy import Connection, Text, insert, update
+from sqlalchemy import Connection, Table, Text, insert, update
 
 from edge_agent.base.clock import SystemClock
 from edge_agent.base.program import run_command_line
@@ -149,7 +149,7 @@ def _plant(conn: Connection) -> None:
             last_at=1.0,
         )
     ).decode()
-    rows = {
+    rows: dict[Table, dict[str, object]] = {
         ALERTS: {
             "fingerprint": "f",
             "release": 1,

@@ -32,7 +32,7 @@ ODD: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture(params=ODD.values(), ids=ODD.keys())
+@pytest.fixture(params=[*ODD.values()], ids=[*ODD])
 def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return a folder whose bundle.json and only metadata is no file to read."""
     (tmp_path / TUF).mkdir()

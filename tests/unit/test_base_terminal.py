@@ -84,7 +84,7 @@ def test_letters_that_the_terminal_has_not_end_no_command() -> None:
     stream = EscapingStream(below)
     stream.writelines(["Pümpe\n"])
     below.flush()
-    assert below.buffer.getvalue() == b"P\\xfcmpe\n"  # type: ignore[attr-defined]
+    assert below.buffer.getvalue() == b"P\\xfcmpe\n"
 
 
 @pytest.mark.parametrize("kind", [PlainFormatter, JsonFormatter])
