@@ -43,13 +43,12 @@ from hub.broker_tls import read_tls
 from hub.config import BrokerConfig
 from hub.confirmed import LINK_REFUSED, Confirmed, Outgoing
 from hub.errors import UnreachableError
-from hub.rivals import CURE, Rivals
+from hub.rivals import Rivals, say_rival
 
 log = logging.getLogger(__name__)
 
 LINK_UP = "link.up"
 LINK_DOWN = "link.down"
-LINK_RIVAL = "link.rival"
 
 KEEPALIVE_S = 30
 STOP_S = 10.0
@@ -351,12 +350,7 @@ class HubLink:
             return
         if was_up:
             lived_s = time.monotonic() - self._up_at
-            self._say_rival(self._rivals.note_end(said, lived_s))
-
-    def _say_rival(self, text: str) -> None:
-        if text:
-            facts = {"code": "HUB-LINK-007", "reason": text, "cure": CURE}
-            log.error(LINK_RIVAL, extra=facts)
+            say_rival(self._rivals.note_end(said, lived_s))
 
     def _say_down(self, reason: str) -> None:
         """Log the loss once; it is retried without end and without noise."""
@@ -389,7 +383,7 @@ class HubLink:
             return
         if topic == topics.HUB_TUF and self._own_root is not None:
             root = self._own_root()
-            self._say_rival(self._rivals.note_metadata(bytes(message.payload), root))
+            say_rival(self._rivals.note_metadata(bytes(message.payload), root))
         address = topics.parse(topic)
         if address is None or isinstance(address.kind, Lane):
             if self._on_batch is None:

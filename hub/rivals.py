@@ -10,12 +10,16 @@ instead of the id: its retained metadata is signed by another root. Pure but for
 owned by :mod:`hub.link`.
 """
 
+import logging
 import random
 
 import msgspec
 
 from edge_agent.wire.control import TufBundle
 
+log = logging.getLogger(__name__)
+
+LINK_RIVAL = "link.rival"
 TAKEN_OVER = 0x8E
 """DISCONNECT's reason in MQTT 5."""
 SHORT_S = 5.0
@@ -30,6 +34,13 @@ CURE = (
     "stop one of the two; or give each its own broker. Two processes of one hub"
     " need their own --role and --shard"
 )
+
+
+def say_rival(text: str) -> None:
+    """Log what was found of another hub, with its cure; nothing for ""."""
+    if text:
+        facts = {"code": "HUB-LINK-007", "reason": text, "cure": CURE}
+        log.error(LINK_RIVAL, extra=facts)
 
 
 class Rivals:
