@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.base.installed import agent_version, installed_runtime
+from edge_agent.base.regular import read_regular
 from edge_agent.engine import Engine
 from edge_agent.errors import ModelError
 from edge_agent.runtime.port import ANY, Array, TensorSpec
@@ -119,13 +120,14 @@ def _sample(spec: TensorSpec) -> Array:
 
 
 def _model_bytes(path: Path) -> bytes:
-    if not path.is_dir():
-        return path.read_bytes()
-    from edge_agent.wire.codec import decode
-    from edge_agent.wire.manifest import BUNDLE_FILE, Bundle
+    from edge_agent.wire.manifest import BUNDLE_FILE, MAX_ARTIFACT_BYTES, Bundle
 
-    bundle = decode((path / BUNDLE_FILE).read_bytes(), Bundle)
-    return (path / bundle.model.name).read_bytes()
+    if not path.is_dir():
+        return read_regular(path, MAX_ARTIFACT_BYTES, follow=True)
+    from edge_agent.wire.codec import MAX_DOCUMENT_BYTES, decode
+
+    bundle = decode(read_regular(path / BUNDLE_FILE, MAX_DOCUMENT_BYTES), Bundle)
+    return read_regular(path / bundle.model.name, MAX_ARTIFACT_BYTES)
 
 
 def _start_cold(model: Path) -> tuple[float, int]:

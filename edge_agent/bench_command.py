@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_agent.base.terminal import raw_stream
 from edge_agent.cli_output import CONFIG_OPTION, JSON_OPTION, print_document
 from edge_agent.errors import ModelError
 
@@ -135,7 +136,8 @@ def _active(config_path: Path) -> tuple[Path, str]:
 
 def _progress(share: float) -> None:
     if sys.stderr.isatty():
-        done = round(BAR * share)
-        click.echo(f"\r[{'#' * done}{' ' * (BAR - done)}]", nl=False, err=True)
+        done, screen = round(BAR * share), raw_stream(sys.stderr)
+        screen.write(f"\r[{'#' * done}{' ' * (BAR - done)}]")
         if share > 1 - 1 / BAR:
-            click.echo("\r\033[K", nl=False, err=True)
+            screen.write("\r\033[K")
+        screen.flush()

@@ -7,6 +7,7 @@ and ``infer``.
 from pathlib import Path
 
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.base.regular import read_regular
 from edge_agent.errors import AgentError
 
 MAX_BYTES = 1 << 20
@@ -43,7 +44,7 @@ def read_class_names(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        text = path.read_text("utf-8") if path.stat().st_size <= MAX_BYTES else ""
+        text = read_regular(path, MAX_BYTES, follow=True).decode()
     except (OSError, ValueError) as error:
         raise _bad(path, str(error)) from error
     names = tuple(map(str.strip, text.splitlines()))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from edge_agent.base.terminal import one_line
+
 if TYPE_CHECKING:
     from edge_agent.config import AgentConfig
 
@@ -35,8 +37,8 @@ def socket_of(config_path: Path) -> Path:
 
 
 def print_document(document: object, lines: list[str], *, as_json: bool) -> None:
-    """Print a document as JSON, or its lines."""
+    """Print a document as JSON, or its lines; what a line quotes adds none."""
     if as_json:
         click.echo(msgspec.json.encode(document).decode())
     else:
-        click.echo("\n".join(lines))
+        click.echo("\n".join(map(one_line, lines)))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 from msgspec.structs import replace
 
+from edge_agent.base.address import require_host
 from edge_agent.base.loopback import is_loopback
 from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
@@ -20,9 +21,9 @@ MAX_PORT = 65_535
 
 Bytes = Annotated[int, Meta(ge=4096)]
 Positive = Annotated[float, Meta(gt=0)]
-Address = Annotated[str, Meta(pattern=r"^(|[^\s]+:[0-9]{1,5})$")]
+Address = Annotated[str, Meta(pattern=r"^(|[^\s]+:[0-9]{1,5})\Z")]
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
-Window = Annotated[str, Meta(pattern=f"^{_HOUR}-({_HOUR}|24:00)$")]
+Window = Annotated[str, Meta(pattern=rf"^{_HOUR}-({_HOUR}|24:00)\Z")]
 
 
 class DeviceConfig(Strict, frozen=True, kw_only=True):
@@ -60,6 +61,10 @@ class BrokerConfig(Strict, frozen=True, kw_only=True):
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     allow_plaintext: bool = False
     tls: TlsConfig = TlsConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse a host that holds more than the host."""
+        require_host(self.host, "broker")
 
 
 class TrustConfig(Strict, frozen=True, kw_only=True):

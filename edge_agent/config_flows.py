@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from edge_agent.base.address import require_host
 from edge_agent.base.loopback import is_loopback
 from edge_agent.wire.types import Name, Ratio, Short, Strict
 
@@ -36,6 +37,7 @@ class LocalBroker(Strict, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse to send samples or predictions over a network in plaintext."""
+        require_host(self.host, "broker")
         if not self.allow_plaintext and not is_loopback(self.host):
             raise ValueError(
                 f"{self.host} is not this machine and the link is not encrypted; set"
@@ -136,7 +138,7 @@ class _Sink(Strict, frozen=True, kw_only=True, tag_field="kind"):
 class MqttSink(_Sink, frozen=True, kw_only=True, tag="mqtt"):
     """Publishes predictions as JSON; with a ``rule``, only those that fulfil it."""
 
-    topic: Annotated[str, Meta(pattern=r"^[^+#]{1,512}$")]
+    topic: Annotated[str, Meta(pattern=r"^[^+#]{1,512}\Z")]
     broker: LocalBroker = LocalBroker()
     rule: Rule | None = None
 

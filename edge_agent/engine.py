@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edge_agent.base.digest import sha256_hex
+from edge_agent.base.regular import read_regular
 from edge_agent.errors import ModelError, SampleRejectedError
 from edge_agent.pipeline.answer import reader_of
 from edge_agent.pipeline.prediction import Prediction
@@ -33,10 +34,11 @@ from edge_agent.runtime.telling import (
 from edge_agent.runtime.trial import must_be_tried, try_out
 from edge_agent.sketch.choice import choose_channels
 from edge_agent.sketch.profile import WindowProfile
-from edge_agent.wire.codec import decode
+from edge_agent.wire.codec import MAX_DOCUMENT_BYTES, decode
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.manifest import (
     BUNDLE_FILE,
+    MAX_ARTIFACT_BYTES,
     Bundle,
     FileRef,
     InputContract,
@@ -126,11 +128,13 @@ class Engine:
         path = Path(path)
         try:
             if not path.is_dir():
-                data = path.read_bytes()
+                data = read_regular(path, MAX_ARTIFACT_BYTES, follow=True)
                 if must_be_tried():
                     try_out(data)
                 return cls(data, channels=() if monitor else None)
-            bundle = decode((path / BUNDLE_FILE).read_bytes(), Bundle)
+            bundle = decode(
+                read_regular(path / BUNDLE_FILE, MAX_DOCUMENT_BYTES), Bundle
+            )
             data = _read_checked(path, bundle.model)
             if not monitor:
                 return cls.of_bundle(data, bundle)
@@ -301,7 +305,7 @@ class Engine:
 
 
 def _read_checked(folder: Path, file: FileRef) -> bytes:
-    data = (folder / file.name).read_bytes()
+    data = read_regular(folder / file.name, MAX_ARTIFACT_BYTES)
     if sha256_hex(data) != file.sha256:
         raise ModelError(UNREADABLE, f"{folder}: {file.name} has a wrong digest")
     return data

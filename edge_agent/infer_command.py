@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edge_agent.base.terminal import raw_stream
 from edge_agent.cli_output import (
     CONFIG_OPTION,
     JSON_OPTION,
@@ -86,7 +87,7 @@ def _infer_alone(files: _Files, *, as_json: bool) -> None:
             print_document(answers, answers.lines(), as_json=as_json)
             return
         clock = SystemClock()
-        meter = Meter(sys.stderr, clock)
+        meter = Meter(raw_stream(sys.stderr), clock)
         account = infer_table(engine, files.given, files.output, meter, clock)
     finally:
         engine.close()

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.base.regular import read_regular
 from edge_agent.base.settings import SettingsError
 from edge_agent.base.toml import dump
 from edge_agent.config import AgentConfig, place_tls
@@ -23,7 +24,7 @@ from edge_agent.errors import AgentError, EnrolError
 from edge_agent.openssl import read_certificate
 from edge_agent.store.disk import write_durably
 from edge_agent.store.lock import is_locked
-from edge_agent.wire.codec import decode
+from edge_agent.wire.codec import MAX_DOCUMENT_BYTES, decode
 from edge_agent.wire.enrol import JoinFile
 from edge_agent.wire.errors import WireError
 
@@ -107,7 +108,7 @@ def join(file: Path, folder: Path) -> Joined:
 
 def _read_file(file: Path) -> JoinFile:
     try:
-        return decode(file.read_bytes(), JoinFile)
+        return decode(read_regular(file, MAX_DOCUMENT_BYTES, follow=True), JoinFile)
     except (OSError, WireError) as error:
         raise JoinFileError(
             "AGENT-JOIN-001",

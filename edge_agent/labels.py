@@ -13,11 +13,13 @@ import msgspec
 
 from edge_agent.base.clock import Clock
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.base.regular import read_regular
 from edge_agent.errors import AgentError, WorkerError
 from edge_agent.serve.client import UNREACHABLE, Client
 from edge_agent.serve.protocol import MAX_RECENT, Prediction
 
 POLL_S = 0.5
+MAX_BYTES = 64 << 20
 
 
 class LabelsError(AgentError):
@@ -33,7 +35,9 @@ def read_labels(path: Path) -> dict[str, str]:
         LabelsError: The file cannot be read or is not such an object.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        return msgspec.json.decode(
+            read_regular(path, MAX_BYTES, follow=True), type=dict[str, str]
+        )
     except (OSError, msgspec.MsgspecError) as error:
         raise LabelsError(
             "AGENT-LABELS-001",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from edge_agent.base.address import require_host
 from edge_agent.base.mqtt_version import VersionSetting
 from edge_agent.base.settings import read_settings
 from edge_agent.wire.types import Name, Ratio, Seconds, Strict
@@ -52,6 +53,10 @@ class BrokerConfig(Strict, frozen=True, kw_only=True):
     allow_plaintext: bool = False
     tls: TlsConfig = TlsConfig()
 
+    def __post_init__(self) -> None:
+        """Refuse a host that holds more than the host."""
+        require_host(self.host, "broker")
+
 
 class ApiConfig(Strict, frozen=True, kw_only=True):
     """The HTTP server: artifacts and enrolment.
@@ -67,6 +72,10 @@ class ApiConfig(Strict, frozen=True, kw_only=True):
     public_url: str = ""
     tls: bool = False
     allow_plaintext: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a host that holds more than the host."""
+        require_host(self.host, "api")
 
 
 class IdentityConfig(Strict, frozen=True, kw_only=True):

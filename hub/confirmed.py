@@ -16,6 +16,10 @@ from edge_agent.base.mqtt_version import Limits
 
 log = logging.getLogger(__name__)
 
+_LARGE_BYTES = 1 << 12
+"""A smaller message is not why a broker closes."""
+_CLOSED_TRIES = 2
+
 LINK_REFUSED = "link.refused"
 
 
@@ -38,10 +42,13 @@ class Confirmed:
         self._refused: set[int] = set()
         self._complained: set[str] = set()
         self._pending: list[mqtt.MQTTMessageInfo] = []
+        self._unanswered: dict[int, int] = {}
+        self._suspected = self._closed = 0
+        self._learned = 0
 
     def forget(self) -> None:
         """Forget what was sent by a client that is given up."""
-        self._pending = []
+        self._pending, self._unanswered = [], {}
 
     def publish(
         self, client: mqtt.Client, message: Outgoing, *, timeout_s: float
@@ -67,6 +74,9 @@ class Confirmed:
         if info.rc != mqtt.MQTT_ERR_SUCCESS:
             return False
         self._pending.append(info)
+        self._unanswered[info.mid] = len(message.payload)
+        if info.is_published():  # the answer was quicker
+            self._unanswered.pop(info.mid, None)
         if not timeout_s:
             return False
         try:
@@ -82,15 +92,44 @@ class Confirmed:
         self._pending = [info for info in self._pending if not info.is_published()]
         if len(self._pending) >= self.limits.receive_maximum:
             return False
-        if self.limits.fits(message.topic, message.payload):
+        if self.fits(message.topic, message.payload):
             return True
+        limit = self.limits.packet_bytes or f"less than {self._learned}"
         self._complain(
             "HUB-LINK-006",
             f"{message.topic} has {len(message.payload)} bytes, the broker takes"
-            f" packets up to {self.limits.packet_bytes}",
+            f" packets up to {limit} bytes",
             "raise the broker's largest packet (max_packet_size in mosquitto)",
         )
         return False
+
+    def fits(self, topic: str, payload: bytes) -> bool:
+        """Tell whether the broker's limit, told or learned, allows a message."""
+        within = not self._learned or len(payload) < self._learned
+        return within and self.limits.fits(topic, payload)
+
+    def note_closed(self) -> bool:
+        """Learn from a connection that an MQTT 3.1.1 broker closed without a word.
+
+        It has no other way to say that a packet is too large.
+
+        Returns:
+            Whether the largest message that waits for its PUBACK is taken for the
+            cause: it was there each time. The client that holds it must be given up.
+        """
+        size = max(self._unanswered.values(), default=0)
+        same = size >= _LARGE_BYTES and size == self._suspected
+        self._closed = self._closed + 1 if same else 1
+        self._suspected = size
+        if size < _LARGE_BYTES or self._closed < _CLOSED_TRIES:
+            return False
+        self._learned = size
+        self._complain(
+            "HUB-LINK-006",
+            f"the broker closes the connection on a message of {size} bytes",
+            "raise the broker's largest packet (max_packet_size in mosquitto)",
+        )
+        return True
 
     def on_publish(
         self,
@@ -101,6 +140,7 @@ class Confirmed:
         _properties: object,
     ) -> None:
         """Take paho's notice of a PUBACK."""
+        self._unanswered.pop(mid, None)
         if reason.is_failure:
             self._refused.add(mid)
             self._complain(

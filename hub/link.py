@@ -1,7 +1,7 @@
 """The hub's connection to the MQTT broker.
 
-With ``hub/confirmed.py`` the only file of the hub that imports paho. It decides nothing
-about content. Its invariants:
+Only it, ``hub/broker_client.py`` and ``hub/confirmed.py`` import paho in the hub. It
+decides nothing about content. Its invariants:
 
 * A PUBACK goes out only when the receiver says so (``done()``), and only on the
   connection that the message came by: packet identifiers start anew on each.
@@ -23,46 +23,35 @@ from functools import partial
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_agent.base.loopback import is_loopback
 from edge_agent.base.mqtt_version import (
     UNSUPPORTED_VERSION,
-    V5,
     Answer,
     Version,
     VersionChoice,
     read_limits,
 )
 from edge_agent.wire import topics
-from edge_agent.wire.batch import MAX_COMPRESSED_BYTES
 from edge_agent.wire.topics import Address, Lane, Leaf
-from hub.broker_tls import read_tls, send_at_once
+from hub.broker_client import Session, require_safe
+from hub.broker_tls import read_tls
 from hub.config import BrokerConfig
 from hub.confirmed import LINK_REFUSED, Confirmed, Outgoing
 from hub.errors import UnreachableError
 from hub.listening import Filters, Listening
+from hub.rivals import Rivals, say_rival
 
 log = logging.getLogger(__name__)
 
 LINK_UP = "link.up"
 LINK_DOWN = "link.down"
 
-KEEPALIVE_S = 30
 STOP_S = 10.0
 STOP_AGAIN_S = 0.5
-MAX_QUEUED = 10_000
-MAX_INFLIGHT = 100
-MAX_PACKET_BYTES = MAX_COMPRESSED_BYTES + (64 << 10)
-"""The largest batch and the packet around it; the broker drops what is larger."""
 RECONNECT_MIN_S = 0.1
 """Short: what waits in the broker meanwhile is what it may deliver twice."""
 RECONNECT_MAX_S = 5
-SESSION_S = 24 * 3600
-"""How long the broker keeps our session, and batches in it; devices keep theirs."""
 
 SEND_S = 5.0
 
@@ -105,6 +94,10 @@ class HubLink:
         self._answer = Answer.NONE
         self._confirmed = Confirmed()
         self._listening = Listening()
+        self._rivals = Rivals(config.client_id)
+        self._own_root: Callable[[], bytes] | None = None
+        self._up_at = 0.0
+        self._renew = False
         self._swap = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="mqtt", daemon=True)
@@ -112,20 +105,7 @@ class HubLink:
         self._client = self._new_client()
 
     def _new_client(self) -> mqtt.Client:
-        is_v5 = self._choice.version == V5
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._config.client_id,
-            clean_session=None if is_v5 else not self._persistent,
-            protocol=mqtt.MQTTv5 if is_v5 else mqtt.MQTTv311,
-            manual_ack=True,
-            reconnect_on_failure=False,
-        )
-        if self._context is not None:
-            client.tls_set_context(self._context)
-        client.max_queued_messages_set(MAX_QUEUED)
-        client.max_inflight_messages_set(MAX_INFLIGHT)
-        client.on_socket_open = send_at_once
+        client = self._session().make_client(self._context)
         client.on_connect = self._connected
         client.on_connect_fail = self._connect_failed
         client.on_disconnect = self._disconnected
@@ -133,6 +113,20 @@ class HubLink:
         client.on_message = self._message
         client.on_publish = self._confirmed.on_publish
         return client
+
+    def _session(self) -> Session:
+        return Session(
+            config=self._config,
+            version=self._choice.version,
+            persistent=self._persistent,
+        )
+
+    def watch_metadata(self, own_root: Callable[[], bytes]) -> None:
+        """Look, from :meth:`start` on, whether a hub with another root is there.
+
+        ``own_root`` gives the first version of this hub's root, as it is published.
+        """
+        self._own_root = own_root
 
     @property
     def version(self) -> Version:
@@ -153,20 +147,11 @@ class HubLink:
                 (``HUB-LINK-002``), or a file that TLS needs is (``HUB-LINK-004``).
         """
         config = self._config
-        if not (
-            is_loopback(config.host) or config.allow_plaintext or config.tls.enabled
-        ):
-            raise UnreachableError(
-                "HUB-LINK-001",
-                f"the broker {config.host} is not on this machine, and the connection"
-                " would be in plaintext",
-                cure="enable [broker.tls]; or set broker.allow_plaintext = true, only"
-                " on a network you trust",
-            )
-        self._context = read_tls(self._config.tls)
+        require_safe(config)
+        self._context = read_tls(config.tls)
         self._client = self._new_client()
         try:
-            self._call_broker()
+            self._session().call_broker(self._client)
         except ValueError as error:
             raise UnreachableError(
                 "HUB-LINK-002",
@@ -186,30 +171,17 @@ class HubLink:
             if self._answer is Answer.ACCEPTED:
                 wait_s = RECONNECT_MIN_S
             self._answer = Answer.NONE
-            if self._stopping.wait(wait_s):
+            if self._stopping.wait(max(wait_s, self._rivals.wait_s)):
                 return
             wait_s = min(2 * wait_s, RECONNECT_MAX_S)
             with self._swap:
                 if self._stopping.is_set():
                     return
-                if self._choice.version != spoken:
+                if self._choice.version != spoken or self._renew:
+                    self._renew = False
                     self._confirmed.forget()
                     self._client = self._new_client()
-                self._call_broker()
-
-    def _call_broker(self) -> None:
-        host, port = self._config.host, self._config.port
-        if self._choice.version != V5:
-            self._client.connect_async(host, port, KEEPALIVE_S)
-            return
-        wanted = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        wanted.SessionExpiryInterval = SESSION_S if self._persistent else 0
-        wanted.ReceiveMaximum = MAX_INFLIGHT
-        wanted.MaximumPacketSize = MAX_PACKET_BYTES
-        fresh = not self._persistent
-        self._client.connect_async(
-            host, port, KEEPALIVE_S, clean_start=fresh, properties=wanted
-        )
+                self._session().call_broker(self._client)
 
     def wait_up(self, timeout_s: float) -> bool:
         """Wait until connected, at most ``timeout_s``."""
@@ -255,6 +227,10 @@ class HubLink:
             timeout_s=timeout_s if waits else 0.0,
         )
 
+    def fits(self, topic: str, payload: bytes) -> bool:
+        """Tell whether a message is within what the broker takes, as far as known."""
+        return self._confirmed.fits(topic, payload)
+
     def send(self, topic: str, payload: bytes) -> None:
         """Publish at QoS 0 and go on: for what the receiver will ask for again."""
         if self.connected:
@@ -291,6 +267,7 @@ class HubLink:
         self._network_thread = threading.get_ident()
         self._subscribe(client)
         self._said_down = False
+        self._up_at = time.monotonic()
         self._up.set()
         facts = {"host": self._config.host, "port": self._config.port}
         log.info(LINK_UP, extra={**facts, "mqtt": self._choice.version})
@@ -326,21 +303,35 @@ class HubLink:
             client.subscribe([*((name, 1) for name in leaves), (requests, 0)])
         elif self._persistent:
             client.unsubscribe([*leaves, requests])
+        if self._own_root is not None:
+            client.subscribe(topics.HUB_TUF, 0)
 
     def _connect_failed(self, _client: mqtt.Client, _userdata: object) -> None:
+        self._rivals.note_unreachable()
         self._say_down("cannot connect")
 
     def _disconnected(
         self,
         _client: mqtt.Client,
         _userdata: Any,  # noqa: ANN401 - paho's signature
-        _flags: mqtt.DisconnectFlags,
+        flags: mqtt.DisconnectFlags,
         reason: ReasonCode,
         _properties: object,
     ) -> None:
+        was_up = self._up.is_set()
         self._up.clear()
-        if reason.is_failure:
-            self._say_down(str(reason))
+        if not reason.is_failure:
+            return
+        self._say_down(str(reason))
+        said: int | None = (
+            reason.value if flags.is_disconnect_packet_from_server else None
+        )
+        if was_up and said is None and self._confirmed.note_closed():
+            self._renew = True  # paho would send it again at each connection
+            return
+        if was_up:
+            lived_s = time.monotonic() - self._up_at
+            say_rival(self._rivals.note_end(said, lived_s))
 
     def _say_down(self, reason: str) -> None:
         """Log the loss once; it is retried without end and without noise."""
@@ -371,6 +362,9 @@ class HubLink:
         except UnicodeDecodeError:
             done()
             return
+        if topic == topics.HUB_TUF and self._own_root is not None:
+            root = self._own_root()
+            say_rival(self._rivals.note_metadata(bytes(message.payload), root))
         address = topics.parse(topic)
         if address is None or isinstance(address.kind, Lane):
             self._take_batch(client, message, topic, done)

@@ -174,6 +174,8 @@ class Hub:
             on_control=self._take_control if part.controls else None,
             on_up=services.devices.republish_all,
         )
+        if part.controls:
+            self._link.watch_metadata(lambda: services.tuf.root(1) or b"")
         self._writer.find_denied = services.identity.access.denied
         self._writer.overload.hear = self._link.hear
         self._blocks = self._block_server()
@@ -292,6 +294,7 @@ class Hub:
             self._link.publish,
             services.releases.tuf_version,
             services.releases.tuf_bundle,
+            self._link.fits,
         )
 
     def _forget_cached(self) -> None:

@@ -5,6 +5,7 @@ Both are made from the structs in ``edge_agent/wire`` and are never edited by ha
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,12 +71,29 @@ def schemas() -> Schema:
     for part in parts.values():
         if "description" in part:
             part["description"] = inspect.cleandoc(part["description"])
+    parts = _with_ends(parts)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Shoal protocol, version {PROTOCOL_VERSION}",
         "anyOf": [{"$ref": _REF + kind.__name__} for kind in KINDS],
         "$defs": parts,
     }
+
+
+def _with_ends(schema: Any) -> Any:  # noqa: ANN401 - JSON
+    r"""Write the end of patterns as JSON Schema's dialect does (ECMA-262).
+
+    Python's ``$`` also matches before a last newline, ECMA's does not and has no
+    ``\Z``.
+    """
+    if isinstance(schema, dict):
+        return {
+            key: re.sub(r"\\Z$", "$", value)
+            if key == "pattern" and isinstance(value, str)
+            else _with_ends(value)
+            for key, value in schema.items()
+        }
+    return [_with_ends(one) for one in schema] if isinstance(schema, list) else schema
 
 
 def schema_file() -> bytes:

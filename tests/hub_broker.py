@@ -20,13 +20,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def mosquitto(folder: Path, more: str = "") -> Iterator[int]:
-    """Run a broker, with ``more`` lines of configuration, and yield its port."""
+def mosquitto(folder: Path, further: str = "") -> Iterator[int]:
+    """Run a broker, with ``further`` lines of configuration, and yield its port."""
     assert MOSQUITTO is not None, "these tests need mosquitto: scripts/test installs it"
     port = free_port()
     config = folder / "mosquitto.conf"
     config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n{more}",
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+        f"{further}",
         "utf-8",
     )
     process = subprocess.Popen(

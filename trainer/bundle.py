@@ -13,9 +13,16 @@ from pathlib import Path
 
 from msgspec import UNSET
 
-from edge_agent.wire.codec import decode, encode_pretty
+from edge_agent.base.regular import read_regular
+from edge_agent.wire.codec import MAX_DOCUMENT_BYTES, decode, encode_pretty
 from edge_agent.wire.errors import WireError
-from edge_agent.wire.manifest import BUNDLE_FILE, BUNDLE_FORMAT, Bundle, FileRef
+from edge_agent.wire.manifest import (
+    BUNDLE_FILE,
+    BUNDLE_FORMAT,
+    MAX_ARTIFACT_BYTES,
+    Bundle,
+    FileRef,
+)
 from trainer.errors import DataError
 
 MODEL = "model.tflite"
@@ -105,7 +112,7 @@ def read_bundle(folder: Path) -> OpenBundle:
             format (``-004``), or a file is missing or altered (``-005``).
     """
     try:
-        bundle = decode((folder / BUNDLE_FILE).read_bytes(), Bundle)
+        bundle = decode(read_regular(folder / BUNDLE_FILE, MAX_DOCUMENT_BYTES), Bundle)
     except (OSError, WireError) as error:
         raise DataError(
             "TRAINER-BUNDLE-003", f"{folder} is not a complete bundle: {error}"
@@ -124,7 +131,7 @@ def read_bundle(folder: Path) -> OpenBundle:
 
 def _read_checked(folder: Path, ref: FileRef) -> bytes:
     try:
-        data = (folder / ref.name).read_bytes()
+        data = read_regular(folder / ref.name, MAX_ARTIFACT_BYTES)
     except OSError as error:
         raise DataError(
             "TRAINER-BUNDLE-005", f"{folder}: {ref.name} cannot be read: {error}"

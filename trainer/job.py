@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from edge_agent.base.clock import Clock
-from edge_agent.wire.codec import decode
+from edge_agent.base.regular import read_regular
+from edge_agent.wire.codec import MAX_DOCUMENT_BYTES, decode
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.job import Job
 from edge_agent.wire.manifest import Bundle, Provenance
@@ -87,7 +88,7 @@ def read_job(path: Path) -> Job:
         JobError: It is missing or not a job (``TRAINER-JOB-001``).
     """
     try:
-        return decode(path.read_bytes(), Job)
+        return decode(read_regular(path, MAX_DOCUMENT_BYTES, follow=True), Job)
     except (OSError, WireError) as error:
         raise JobError("TRAINER-JOB-001", f"{path}: {error}") from error
 

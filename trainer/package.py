@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from edge_agent.base.clock import Clock
-from edge_agent.wire.manifest import Bundle, TensorContract
+from edge_agent.base.regular import read_regular
+from edge_agent.wire.manifest import MAX_ARTIFACT_BYTES, Bundle, TensorContract
 from trainer.bundle import read_bundle, refuse_existing
 from trainer.candidate import Candidate, Context, make_bundle
 from trainer.errors import DataError
@@ -32,7 +33,7 @@ def package(folder: Path, model: Path, out: Path, clock: Clock) -> Bundle:
     refuse_existing(out)
     base = read_bundle(folder)
     try:
-        data = model.read_bytes()
+        data = read_regular(model, MAX_ARTIFACT_BYTES, follow=True)
     except OSError as error:
         raise DataError("TRAINER-PACKAGE-001", f"{model}: {error}") from error
     task = open_task(base.bundle.task, base.bundle.provenance.settings)

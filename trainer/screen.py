@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from edge_agent.base.terminal import one_line, raw_stream
 from edge_agent.wire.job import Progress
 from edge_agent.wire.manifest import Bundle
 from trainer.errors import GateRefusedError
@@ -36,15 +37,17 @@ def progress_shown() -> Iterator[Listener]:
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bar(
+        *columns, console=Console(file=raw_stream(sys.stderr)), transient=True
+    ) as bar:
         shown = bar.add_task("job", total=1.0, text="")
 
         def listener(progress: Progress) -> None:
             bar.update(shown, completed=progress.done, description=progress.stage)
             if progress.text:
-                bar.update(shown, text=progress.text)
+                bar.update(shown, text=one_line(progress.text))
 
         yield listener
 

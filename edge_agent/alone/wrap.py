@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from edge_agent.base.installed import installed_runtime
+from edge_agent.base.regular import read_regular
 from edge_agent.class_names import read_class_names
 from edge_agent.errors import AgentError, ModelError
 from edge_agent.runtime.fit import ask
@@ -80,12 +81,10 @@ def wrap(model_file: Path, folder: Path, labels_file: Path | None) -> None:
             or the folder cannot be written.
     """
     try:
-        data = model_file.read_bytes()
+        data = read_regular(model_file, MAX_ARTIFACT_BYTES, follow=True)
         made_at = model_file.stat().st_mtime
     except OSError as error:
         raise ModelError("AGENT-ALONE-001", str(error)) from error
-    if len(data) > MAX_ARTIFACT_BYTES:
-        raise ModelError("AGENT-ALONE-001", f"{model_file} is too large")
     model = load_model(data)
     try:
         known = _find_out(model, read_class_names(labels_file))

@@ -44,5 +44,6 @@ class ShoalError(Exception):
 
     def __str__(self) -> str:
         """Return code, text and cure as people should read them."""
-        line = f"{self.code}: {self.text}"
-        return f"{line}\n  {self.cure}" if self.cure else line
+        # Indented, so that a text that quotes several lines forges no line of ours.
+        parts = [f"{self.code}: {self.text}", self.cure]
+        return "\n".join(filter(None, parts)).replace("\n", "\n  ")

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from edge_agent.base.terminal import harmless, one_line, raw_stream
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -32,7 +34,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _text(line)
+        return one_line(_text(line))
 
 
 def _text(line: dict[str, object]) -> str:
@@ -52,16 +54,19 @@ class PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a line of text."""
         at = datetime.fromtimestamp(record.created, UTC)
-        facts = " ".join(f"{key}={value}" for key, value in _facts(record).items())
-        line = f"{at:%H:%M:%S} {record.levelname:<7} {record.getMessage()} {facts}"
+        facts = " ".join(
+            f"{key}={one_line(value)}" for key, value in _facts(record).items()
+        )
+        event = one_line(record.getMessage())
+        line = f"{at:%H:%M:%S} {record.levelname:<7} {event} {facts}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + harmless(self.formatException(record.exc_info))
         return line.rstrip()
 
 
 def set_up_logging(*, verbose: bool = False) -> None:
     """Log to standard error: plain on a terminal, JSON elsewhere."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(raw_stream(sys.stderr))
     plain = sys.stderr.isatty()
     handler.setFormatter(PlainFormatter() if plain else JsonFormatter())
     logging.basicConfig(

@@ -14,6 +14,7 @@ import numpy as np
 
 from edge_agent.base.clock import Clock
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.base.regular import read_regular
 from edge_agent.batch.meter import Meter
 from edge_agent.batch.table import Row, writing
 from edge_agent.class_names import read_class_names, refuse_names_of_bundle
@@ -23,6 +24,7 @@ from edge_agent.pipeline.prediction import Given
 from edge_agent.runtime.port import Floats
 from edge_agent.serve.files.reading import FileSample, read_samples
 from edge_agent.serve.joined import join_inputs, split_row
+from edge_agent.wire.manifest import MAX_ARTIFACT_BYTES
 
 PIECE_ROWS = 1024
 
@@ -69,7 +71,9 @@ def open_engine(model: Path, labels: Path | None) -> Engine:
     refuse_names_of_bundle(model, labels)
     names = read_class_names(labels)
     try:
-        return Engine(model.read_bytes(), labels=names)
+        return Engine(
+            read_regular(model, MAX_ARTIFACT_BYTES, follow=True), labels=names
+        )
     except OSError as error:
         raise InputError("AGENT-BATCH-005", f"{model}: {error}") from error
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.batch.spreadsheet import csv_text
 from edge_agent.errors import AgentError
 from edge_agent.runtime.port import Floats
 from edge_agent.store.disk import PART_SUFFIX
@@ -61,14 +62,14 @@ class Table(Protocol):
 
 
 class CsvTable:
-    """One line a row; empty cells where there is no answer."""
+    """One line a row; empty cells where there is no answer, and no formulas."""
 
     def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
         """Begin with the header."""
         self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
         self._writer = csv.writer(self._text)
         self._width = len(names)
-        self._writer.writerow([*FIXED, *names])
+        self._writer.writerow([*FIXED, *map(csv_text, names)])
 
     def add(self, rows: Sequence[Row]) -> None:
         """Append rows."""
@@ -84,10 +85,11 @@ class CsvTable:
 
     def _cells(self, row: Row) -> list[str]:
         if row.numbers is None:
-            return [row.sample_id, "", "", "", row.rejected, *[""] * self._width]
+            rejected = csv_text(row.rejected)
+            return [csv_text(row.sample_id), "", "", "", rejected, *[""] * self._width]
         return [
-            row.sample_id,
-            row.label,
+            csv_text(row.sample_id),
+            csv_text(row.label),
             f"{row.confidence:.6g}",
             f"{row.latency_us:.1f}",
             "",

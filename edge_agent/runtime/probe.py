@@ -12,6 +12,7 @@ import resource
 import sys
 from pathlib import Path
 
+from edge_agent.base.children import end_with_parent
 from edge_agent.errors import ModelError
 from edge_agent.runtime.fit import ask, check_fit
 from edge_agent.runtime.litert import load_model
@@ -63,6 +64,7 @@ def main() -> int:
     if len(sys.argv) != 2:  # noqa: PLR2004 - the program and its one argument
         print("usage: probe FOLDER", file=sys.stderr)  # noqa: T201
         return 2
+    end_with_parent()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     code, text = probe(Path(sys.argv[1]))

@@ -9,6 +9,7 @@ loads and invokes it, and exits with 0, or prints what is wrong.
 
 import sys
 
+from edge_agent.base.children import end_with_parent, environment_of_child
 from edge_agent.base.installed import installed_runtime
 from edge_agent.errors import ModelError
 from edge_agent.runtime.litert import load_model
@@ -38,6 +39,7 @@ def try_out(data: bytes) -> None:
             capture_output=True,
             timeout=TRIAL_S,
             check=False,
+            env=environment_of_child(),
         )
     except subprocess.TimeoutExpired as error:
         raise ModelError(
@@ -51,6 +53,7 @@ def try_out(data: bytes) -> None:
 
 def main() -> int:
     """Try the model on standard input; return the exit code."""
+    end_with_parent()
     try:
         load_model(sys.stdin.buffer.read()).close()
     except ModelError as error:

@@ -13,13 +13,20 @@ import msgspec
 
 from edge_agent.base.digest import sha256_hex
 from edge_agent.base.installed import installed_runtime
+from edge_agent.base.regular import read_regular
 from edge_agent.config import AgentConfig
 from edge_agent.errors import StoreError
 from edge_agent.store.artifacts import LoadedRelease, load_files
 from edge_agent.store.disk import write_durably
 from edge_agent.wire.codec import decode
 from edge_agent.wire.errors import WireError
-from edge_agent.wire.manifest import BUNDLE_FILE, Bundle, FileRef, Release
+from edge_agent.wire.manifest import (
+    BUNDLE_FILE,
+    MAX_ARTIFACT_BYTES,
+    Bundle,
+    FileRef,
+    Release,
+)
 
 FACTORY_RELEASE = 0
 PASSED_FILE = "factory.json"
@@ -117,7 +124,7 @@ def read_factory(folder: Path) -> LoadedRelease:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_ARTIFACT_BYTES)
     except OSError as error:
         raise StoreError(
             UNREADABLE,

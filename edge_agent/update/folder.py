@@ -7,11 +7,13 @@ them than the limits of the wire allow. Called by ``edge-agent update``.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.base.regular import open_regular, read_regular
 from edge_agent.errors import UpdateError
 from edge_agent.update.codes import DAMAGED_MESSAGE, INCOMPLETE_METADATA
 from edge_agent.update.download import OTHER_DIGEST, TOO_LONG
@@ -66,14 +68,14 @@ class Folder:
             UpdateError: It is no envelope (AGENT-UPDATE-031).
         """
         path = self._path / ASSIGNMENTS / f"{device}.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise NotInFolderError(
                 "AGENT-UPDATE-091",
                 f"{self._path} has no assignment for {device}",
                 cure=f"on the hub: hub releases download --device {device} --to FOLDER",
             )
         try:
-            return decode(_read(path, MAX_ENVELOPE_BYTES), Envelope)
+            return decode(read_regular(path, MAX_ENVELOPE_BYTES), Envelope)
         except (OSError, WireError) as error:
             raise UpdateError(DAMAGED_MESSAGE, f"{path.name}: {error}") from error
 
@@ -85,7 +87,7 @@ class Folder:
                 signed (AGENT-UPDATE-022).
         """
         path = self._path / ARTIFACTS / file.sha256
-        size = path.stat().st_size if path.is_file() else -1
+        size = path.stat().st_size if _is_regular(path) else -1
         if size > file.bytes:
             raise UpdateError(TOO_LONG, f"{file.name} is longer than was signed")
         if size < file.bytes:
@@ -107,7 +109,7 @@ class Folder:
         path = self.artifact(file)
         digest = hashlib.sha256()
         try:
-            with path.open("rb") as data:
+            with open_regular(path, file.bytes) as data:
                 while chunk := data.read(_CHUNK_BYTES):
                     digest.update(chunk)
         except OSError as error:
@@ -134,23 +136,12 @@ class Folder:
 
 def _text(path: Path) -> str:
     try:
-        return _read(path, MAX_FILE_BYTES).decode()
+        return read_regular(path, MAX_FILE_BYTES).decode()
     except (OSError, ValueError) as error:
         raise UpdateError(
             INCOMPLETE_METADATA, f"metadata {path.name} cannot be read: {error}"
         ) from error
 
 
-def _read(path: Path, most: int) -> bytes:
-    """Read a regular file of at most ``most`` bytes.
-
-    Raises:
-        OSError: It is none, is larger, or cannot be read.
-    """
-    if not path.is_file():
-        raise OSError("not a regular file")
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(f"more than {most} bytes")
-    return data
+def _is_regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

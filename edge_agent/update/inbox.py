@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.base.regular import open_regular
 from edge_agent.errors import UpdateError
 from edge_agent.store.disk import (
     PART_SUFFIX,
@@ -40,6 +41,7 @@ from edge_agent.wire.codec import decode, encode
 from edge_agent.wire.control import Assignment, TufBundle
 from edge_agent.wire.envelope import Envelope
 from edge_agent.wire.errors import WireError
+from edge_agent.wire.manifest import MAX_ARTIFACT_BYTES
 from edge_agent.wire.types import BootId, Count, Message, Short, Text
 
 INBOX, OFFER, ARTIFACTS = "inbox", "offer.json", "artifacts"
@@ -232,7 +234,10 @@ def _is_over(state: Slots, seq: int) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as file, target.open("wb") as out:
+    with (
+        open_regular(source, MAX_ARTIFACT_BYTES) as file,
+        target.open("wb") as out,
+    ):
         while chunk := file.read(_CHUNK_BYTES):
             out.write(chunk)
         out.flush()

@@ -17,7 +17,7 @@ Root = Annotated[str, Meta(min_length=2, max_length=256 << 10)]
 Host = Annotated[str, Meta(min_length=1, max_length=253)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Url = Annotated[str, Meta(max_length=2048)]
-Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{1,256}$")]
+Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{1,256}\Z")]
 
 
 class EnrolRequest(Message, frozen=True, kw_only=True):

@@ -28,8 +28,8 @@ class Envelope(Message, frozen=True, kw_only=True):
     """A payload (JSON text) with one signature (hex) by the key ``keyid``."""
 
     payload: Annotated[str, Meta(max_length=MAX_PAYLOAD_BYTES)]
-    keyid: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-    sig: Annotated[str, Meta(pattern=r"^[0-9a-f]{2,1024}$")]
+    keyid: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    sig: Annotated[str, Meta(pattern=r"^[0-9a-f]{2,1024}\Z")]
 
 
 Sign = Callable[[bytes], tuple[str, str]]

@@ -34,8 +34,10 @@ CONFIDENCE_DROP = "confidence_drop"
 """The figure of a bundle that tells by how much its mean confidence on held-out data is
 below the incumbent's."""
 
-FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-NumberType = Annotated[str, Meta(pattern=r"^(float(16|32|64)|u?int(8|16|32|64)|bool)$")]
+FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+NumberType = Annotated[
+    str, Meta(pattern=r"^(float(16|32|64)|u?int(8|16|32|64)|bool)\Z")
+]
 """NumPy's name of a number format that devices serve."""
 Figures = Annotated[dict[Short, float], Meta(max_length=256)]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from edge_agent.wire.version import TOPIC_PREFIX
 
-DEVICE_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+DEVICE_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}\Z"
 _DEVICE_ID = re.compile(DEVICE_ID_PATTERN)
 HUB_TUF = f"{TOPIC_PREFIX}/hub/tuf"
 

@@ -12,10 +12,10 @@ from msgspec.json import Decoder
 from edge_agent.wire.topics import DEVICE_ID_PATTERN
 
 DeviceId = Annotated[str, Meta(pattern=DEVICE_ID_PATTERN)]
-BootId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Code = Annotated[str, Meta(pattern=r"^[A-Z]+(-[A-Z]+)+-[0-9]{3}$")]
+BootId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+Code = Annotated[str, Meta(pattern=r"^[A-Z]+(-[A-Z]+)+-[0-9]{3}\Z")]
 Text = Annotated[str, Meta(max_length=1024)]
 Short = Annotated[str, Meta(max_length=128)]
 SampleId = Annotated[str, Meta(min_length=1, max_length=128)]

@@ -101,13 +101,16 @@ def _row(view: BenchView) -> tuple[object, ...]:
 
 
 def _read(file: Path) -> "BenchReport":
+    from edge_agent.base.regular import read_regular
     from edge_agent.wire import codec
     from edge_agent.wire.bench import BENCH_FORMAT, BenchReport
     from edge_agent.wire.errors import WireError
     from hub.errors import RefusedError
 
     try:
-        report = codec.decode(file.read_bytes(), BenchReport)
+        report = codec.decode(
+            read_regular(file, codec.MAX_DOCUMENT_BYTES, follow=True), BenchReport
+        )
     except (OSError, WireError) as error:
         raise RefusedError(
             "HUB-BENCH-001",

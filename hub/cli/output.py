@@ -1,4 +1,8 @@
-"""Printing: JSON, tables on a terminal, plain columns elsewhere, ages for people."""
+"""Printing: JSON, tables on a terminal, plain columns elsewhere, ages for people.
+
+A value fills one cell, or the rest of one line, whatever it holds (see
+:mod:`edge_agent.base.terminal`).
+"""
 
 import logging
 import re
@@ -9,6 +13,8 @@ from datetime import UTC, datetime
 
 import click
 import msgspec
+
+from edge_agent.base.terminal import one_line, raw_stream
 
 _MINUTE_S = 60
 _HOUR_S = 3600
@@ -30,17 +36,17 @@ def print_json(value: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows: a rich table on a terminal, aligned columns elsewhere."""
-    texts = [[str(value) for value in row] for row in rows]
+    texts = [[one_line(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         from rich import box
         from rich.console import Console
-        from rich.markup import escape
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(*columns, box=box.SIMPLE)
         for row in texts:
-            table.add_row(*(escape(text) for text in row))
-        Console().print(table)
+            table.add_row(*(Text(text) for text in row))
+        Console(file=raw_stream(sys.stdout)).print(table)
         return
     lines = [[column.upper() for column in columns], *texts]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
@@ -53,7 +59,7 @@ def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     """Print one thing as name and value, a line each."""
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
-        click.echo(f"{name.ljust(width)}  {value}")
+        click.echo(f"{name.ljust(width)}  {one_line(value)}")
 
 
 class _Shown(logging.Handler):

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from edge_agent.base.exit_codes import ExitCode
+from edge_agent.base.terminal import one_line
 from hub.cli.evidence import detail_text, left_out_text, user_name
 from hub.cli.output import (
     ago_text,
@@ -277,7 +278,7 @@ def _watch(
         row, given = service.get(rollout)
         line = _line(row, given)
         if line != shown and not as_json:
-            click.echo(line)
+            click.echo(one_line(line))
         shown = line
         if row.state.value in _END_CODES:
             if as_json:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import click
 import msgspec
 
+from edge_agent.base.terminal import one_line
 from edge_agent.wire import topics
 from edge_agent.wire.batch import Batch, decode_batch
 from edge_agent.wire.errors import WireError
@@ -78,7 +79,7 @@ def tail(  # noqa: PLR0913 - one argument an option
     try:
         while time.monotonic() < deadline and (not count or printed < count):
             for line in _take(messages, device, lane or ""):
-                click.echo(line.as_json() if as_json else line.as_text())
+                click.echo(one_line(line.as_json() if as_json else line.as_text()))
                 printed += 1
                 if count and printed >= count:
                     break
@@ -133,7 +134,7 @@ def _take(messages: "queue.Queue[Message]", device: str, lane: str) -> list[_Row
     try:
         batch = decode_batch(payload)
     except WireError as error:
-        click.echo(f"{topic}: {error}", err=True)
+        click.echo(one_line(f"{topic}: {error}"), err=True)
         return []
     return [
         _Row(device=address.device, batch=batch, seq=seq, record=record)

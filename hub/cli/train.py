@@ -87,7 +87,8 @@ def start_command(  # noqa: PLR0913 - one argument an option
         released = f", release {row.release}" if row.release else ""
         click.echo(f"{row.id} {row.state}{released}")
     if wait and row.release is None:
-        click.echo(row.error or "the job made no release", err=True)
+        error = row.error or "the job made no release"
+        click.echo(error.replace("\n", "\n  "), err=True)
         refused = row.exit_code == ExitCode.REFUSED
         sys.exit(ExitCode.REFUSED if refused else ExitCode.FAILED)
 

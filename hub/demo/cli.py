@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edge_agent.base.exit_codes import ExitCode, ShoalError
+from edge_agent.base.terminal import raw_stream
 from hub.demo.options import Options, Series
 
 
@@ -109,9 +110,11 @@ def _once(options: Options, report: Path, *, remove: bool) -> bool:
     from hub.demo.play import play
     from hub.demo.report import print_summary, write_report
 
-    console = Console()
+    console = Console(file=raw_stream(sys.stdout))
     place = options.folder
-    console.print(f"hub, devices and logs are in {place}", highlight=False)
+    console.print(
+        f"hub, devices and logs are in {place}", highlight=False, markup=False
+    )
     result, stage = play(options, console)
     write_report(result, report)
     print_summary(result, report, console)
@@ -127,7 +130,7 @@ def _repeat(series: Series, target: Path) -> bool:
 
     from hub.demo.repeat import repeat_demo
 
-    return repeat_demo(series, target, Console())
+    return repeat_demo(series, target, Console(file=raw_stream(sys.stdout)))
 
 
 def _how_to_look_around(place: Path, pids: list[int]) -> None:

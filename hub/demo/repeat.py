@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 from rich.console import Console
 
+from edge_agent.base.terminal import one_line
 from hub.demo.load import busy_cores
 from hub.demo.options import Options, Series
 from hub.demo.outcomes import Outcome, make_repeat_report, read_outcome
@@ -66,7 +67,7 @@ def repeat_demo(
             printed and written.
     """
     base = series.options.folder
-    console.print(f"runs and their logs are in {base}", highlight=False)
+    console.print(f"runs and their logs are in {base}", highlight=False, markup=False)
     outcomes: list[Outcome] = []
     report = make_repeat_report(series.options.sensor, series.runs, outcomes)
     try:
@@ -107,7 +108,7 @@ def _run(
         shutil.rmtree(mine.folder, ignore_errors=True)
     said = "ok" if outcome.ok else f"FAILED in {outcome.failed_act}: {outcome.why}"
     line = f"run {place + 1}, seed {seed}: {said}, {outcome.duration_s:.0f} s"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(one_line(line), highlight=False, markup=False, soft_wrap=True)
     return outcome
 
 
@@ -165,7 +166,7 @@ def _outcome(
 def _announce(head: str, console: Console, stack: ExitStack) -> Callable[[str], None]:
     """Show the head, and on a terminal what the run is doing."""
     if not console.is_terminal:
-        console.print(head, highlight=False, soft_wrap=True)
+        console.print(head, highlight=False, markup=False, soft_wrap=True)
         return lambda _text: None
     status = stack.enter_context(console.status(head))
     return lambda text: status.update(f"{head}\n  {text.strip()}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from edge_agent.base.terminal import one_line
 from hub.demo.outcomes import Outcome, RepeatReport, Summary, accuracy_of
 
 _COLUMNS = (
@@ -45,7 +46,7 @@ def print_repeat(report: RepeatReport, path: Path, console: Console) -> None:
 
 
 def _print(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
+    console.print(one_line(line), soft_wrap=True, highlight=False, markup=False)
 
 
 def _cells(run: Outcome) -> tuple[str, ...]:

@@ -191,10 +191,10 @@ def print_summary(report: Report, path: Path, console: Console) -> None:
         f"{records.duplicates} twice, {records.redelivered} redelivered and ignored"
     )
     on = ", ".join(f"{n} on release {r}" for r, n in report.devices_on_release.items())
-    console.print(f"devices: {on}")
+    console.print(f"devices: {on}", markup=False)
     verdict = "every act did what it should" if report.ok else "the demo FAILED"
     line = f"{verdict}, {report.duration_s:.0f} s; figures in {path}"
-    console.print(line, soft_wrap=True, highlight=False)
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _before_labels(stage: Stage) -> bool:

@@ -12,6 +12,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from edge_agent.base.terminal import one_line
+
 
 @dataclass(slots=True)
 class Row:
@@ -76,7 +78,9 @@ class ActScreen:
 
     def _plain(self, text: str) -> None:
         if not self.console.is_terminal:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(
+                one_line(text), highlight=False, markup=False, soft_wrap=True
+            )
 
     def __rich__(self) -> Group:
         """Draw the table of acts."""
@@ -97,7 +101,7 @@ def _cells(row: Row) -> tuple[Spinner | Text, Text, Text, Text]:
             Spinner("dots", style="cyan"),
             Text(row.title, "bold"),
             Text(f"{took:.0f} s", "cyan"),
-            Text(row.line, "dim"),
+            Text(one_line(row.line), "dim"),
         )
     sign, style = {
         "ok": ("✓", "green"),
@@ -105,4 +109,9 @@ def _cells(row: Row) -> tuple[Spinner | Text, Text, Text, Text]:
         "waiting": ("·", "dim"),
     }[row.state]
     took_text = f"{row.took_s:.0f} s" if row.took_s else ""
-    return Text(sign, style), Text(row.title), Text(took_text, "dim"), Text(row.line)
+    return (
+        Text(sign, style),
+        Text(row.title),
+        Text(took_text, "dim"),
+        Text(one_line(row.line)),
+    )

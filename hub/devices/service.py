@@ -68,6 +68,10 @@ class Publish(Protocol):
         ...
 
 
+def _fits(_topic: str, _payload: bytes) -> bool:
+    return True
+
+
 class DeviceService:
     """Knows the devices and speaks to them through signed envelopes."""
 
@@ -91,6 +95,7 @@ class DeviceService:
         self._inbox = Inbox()
         self._reconnected = threading.Event()
         self._tuf_published = 0
+        self._tuf_too_large = 0
 
     @property
     def inbox(self) -> Inbox:
@@ -219,18 +224,21 @@ class DeviceService:
         publish: Publish,
         tuf_version: Callable[[], int],
         tuf_bundle: Callable[[], TufBundle],
+        fits: Callable[[str, bytes], bool] = _fits,
     ) -> None:
         """Publish what the broker does not have yet; called by the ticker.
 
         Metadata goes first: an assignment is worth nothing to a device that cannot
-        verify its release, or does not yet know the key that signed it.
+        verify its release, or does not yet know the key that signed it. Where the
+        broker takes no message as large as the metadata (``fits``), devices get it
+        over HTTP, and assignments and commands go out all the same.
         """
         if self._reconnected.is_set():
             self._reconnected.clear()
-            self._tuf_published = 0
+            self._tuf_published = self._tuf_too_large = 0
             with transaction(self._engine) as conn:
                 store.unmark_assignments(conn)
-        if not self._flush_tuf(publish, tuf_version, tuf_bundle):
+        if not self._flush_tuf(publish, tuf_version, tuf_bundle, fits):
             return
         assignments, commands = self._unpublished()
         for row in assignments:
@@ -309,12 +317,18 @@ class DeviceService:
         publish: Publish,
         tuf_version: Callable[[], int],
         tuf_bundle: Callable[[], TufBundle],
+        fits: Callable[[str, bytes], bool],
     ) -> bool:
         version = tuf_version()
-        if version == self._tuf_published:
+        if version in {self._tuf_published, self._tuf_too_large}:
             return True
-        if not publish(topics.HUB_TUF, codec.encode(tuf_bundle()), retain=True):
-            return False
+        body = codec.encode(tuf_bundle())
+        if not publish(topics.HUB_TUF, body, retain=True):
+            if fits(topics.HUB_TUF, body):
+                return False
+            self._tuf_too_large = version
+            self.resign_desired()
+            return True
         self.resign_desired()
         self._tuf_published = version
         return True

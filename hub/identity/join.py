@@ -35,7 +35,7 @@ def make_join_file(
         NotFoundError: The hub has no root yet (``HUB-ENROL-013``).
         RefusedError: The device would have to enrol over an address that only the hub
             itself can reach, or in plaintext (``HUB-ENROL-014``), or its id cannot be
-            used.
+            used (``HUB-ENROL-001``), whether the broker asks for a token or not.
     """
     require_device_id(device)
     config = home.read_config()

@@ -63,6 +63,21 @@ class EnrolToken:
     expires_at: float
 
 
+def require_device_id(device: str) -> None:
+    """Refuse what no device can be called.
+
+    Raises:
+        RefusedError: It is no device id, or one that the hub uses itself
+            (``HUB-ENROL-001``).
+    """
+    if not is_device_id(device) or device.startswith(_RESERVED):
+        raise RefusedError(
+            "HUB-ENROL-001",
+            f"{device!r} cannot be the id of a device",
+            cure="use 1 to 64 letters, digits, _ and -",
+        )
+
+
 class IdentityService:
     """Gives devices their names on the broker, and takes them away."""
 
@@ -236,21 +251,6 @@ class IdentityService:
             expires_at=issued.expires_at,
         )
         return EnrolReply(certificate=issued.pem.decode(), ca=authority.pem.decode())
-
-
-def require_device_id(device: str) -> None:
-    """Refuse what no device can be called.
-
-    Raises:
-        RefusedError: It is no device id, or one that the hub uses itself
-            (``HUB-ENROL-001``).
-    """
-    if not is_device_id(device) or device.startswith(_RESERVED):
-        raise RefusedError(
-            "HUB-ENROL-001",
-            f"{device!r} cannot be the id of a device",
-            cure="use 1 to 64 letters, digits, _ and -",
-        )
 
 
 def _digest(secret: str) -> str:

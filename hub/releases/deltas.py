@@ -36,7 +36,7 @@ MAX_MODEL_BYTES = 64 << 20
 """Of larger models none is built: it would take minutes and gigabytes."""
 
 
-BaseSha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")]
+BaseSha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 
 
 class Delta(Message, frozen=True, kw_only=True):

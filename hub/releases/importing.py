@@ -2,7 +2,8 @@
 
 The hub never imports the trainer: it starts one, and takes in the folder that it
 writes like any other bundle. The folder is temporary; a crash leaves nothing that
-anybody looks at. Called by ``hub releases import``.
+anybody looks at, and no trainer that works on (:mod:`edge_agent.base.children`).
+Called by ``hub releases import``.
 """
 
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_agent.base.children import run_child
 from edge_agent.base.exit_codes import ExitCode
 from hub.errors import RefusedError
 
@@ -34,21 +36,13 @@ def imported_bundle(model: Path, options: Sequence[str]) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="shoal-import-") as folder:
         out = Path(folder) / "bundle"
-        _run([*COMMAND, str(model), "--out", str(out), *options], model)
+        _run([*COMMAND, "--out", str(out), *options, "--", str(model)], model)
         yield out
 
 
 def _run(command: Sequence[str], model: Path) -> None:
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        done = run_child(command, TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise _refuse(model, f"it took longer than {TIMEOUT_S:.0f} s") from error
     # A bundle that the gate refused is written all the same; the hub decides.

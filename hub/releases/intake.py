@@ -8,6 +8,7 @@ interpreter in a limited process, never in this one. Called by
 
 import json
 import math
+import os
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.base.children import run_child
+from edge_agent.base.regular import copy_regular, open_regular, read_regular
 from edge_agent.sketch.golden import read_golden
 from edge_agent.wire import codec
 from edge_agent.wire.errors import WireError
@@ -89,9 +92,7 @@ def read_bundle(folder: Path) -> Bundle:
     """
     path = folder / BUNDLE_FILE
     try:
-        if path.stat().st_size > codec.MAX_DOCUMENT_BYTES:
-            raise _refuse(1, f"{path} is too large")
-        bundle = codec.decode(path.read_bytes(), Bundle)
+        bundle = codec.decode(read_regular(path, codec.MAX_DOCUMENT_BYTES), Bundle)
     except (OSError, WireError) as error:
         raise _refuse(1, f"{path}: {error}") from error
     if bundle.format != BUNDLE_FORMAT:
@@ -102,6 +103,25 @@ def read_bundle(folder: Path) -> Bundle:
     if len({*names, BUNDLE_FILE, "release.json"}) != len(names) + 2:
         raise _refuse(1, f"{path} uses a file name twice or a reserved one: {names}")
     return bundle
+
+
+def copy_bundle_file(source: Path, target: Path) -> None:
+    """Copy a file that ``bundle.json`` names, if it is one.
+
+    Raises:
+        RefusedError: It is missing or no regular file (``HUB-RELEASE-002``), or too
+            large (``HUB-RELEASE-003``).
+        OSError: The copy cannot be written.
+    """
+    try:
+        open_regular(source, MAX_ARTIFACT_BYTES).close()
+    except OSError as error:
+        large = source.is_file() and not source.is_symlink()
+        missing = f"{source.name} is missing from the bundle {source.parent}"
+        raise _refuse(
+            3 if large else 2, missing if not os.path.lexists(source) else str(error)
+        ) from error
+    copy_regular(source, target, MAX_ARTIFACT_BYTES)
 
 
 def _check_files(folder: Path, bundle: Bundle) -> None:
@@ -230,12 +250,8 @@ def _read_arrays(
 def _probe_model(folder: Path, bundle: Bundle) -> None:
     """Let the device's interpreter load the model and answer its golden inputs."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", PROBE_MODULE, str(folder)],
-            capture_output=True,
-            text=True,
-            timeout=PROBE_TIMEOUT_S,
-            check=False,
+        done = run_child(
+            [sys.executable, "-m", PROBE_MODULE, str(folder)], PROBE_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:
         raise _refuse(

@@ -37,7 +37,7 @@ OFFLINE_ROLES = (ROOT, TARGETS)
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 _ID_DIGITS = 16
-_NAME = re.compile(rf"^({'|'.join(KEY_ROLES)})(?:-([0-9a-f]{{{_ID_DIGITS}}}))?\.pem$")
+_NAME = re.compile(rf"^({'|'.join(KEY_ROLES)})(?:-([0-9a-f]{{{_ID_DIGITS}}}))?\.pem\Z")
 _ENCRYPTED = b"BEGIN ENCRYPTED PRIVATE KEY"
 
 Passphrases = Callable[[Path], Iterable[bytes]]

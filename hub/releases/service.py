@@ -23,7 +23,6 @@ from edge_agent.wire import codec
 from edge_agent.wire.control import TufBundle
 from edge_agent.wire.manifest import (
     BUNDLE_FILE,
-    MAX_ARTIFACT_BYTES,
     RELEASE_FILE,
     Release,
     file_target,
@@ -35,7 +34,7 @@ from hub.config import Home, MonitorConfig
 from hub.errors import ConflictError, HubError, RefusedError
 from hub.files import sha256_of, sync_file, sync_folder, write_durably
 from hub.releases.deltas import Delta, build_deltas, delta_path, read_deltas
-from hub.releases.intake import Intake, check_bundle, read_bundle
+from hub.releases.intake import Intake, check_bundle, copy_bundle_file, read_bundle
 from hub.releases.tuf_repo import TargetRef, TufRepo
 from hub.scratch import give_to_owner, scratch_file, scratch_folder, sweep
 from hub.storage import devices as device_store
@@ -244,13 +243,7 @@ class ReleaseService:
         with scratch_folder(self._home.releases) as copy:
             for name in names:
                 file = source / name
-                if not file.is_file():
-                    raise RefusedError(
-                        "HUB-RELEASE-002", f"{name} is missing from the bundle {source}"
-                    )
-                if file.stat().st_size > MAX_ARTIFACT_BYTES:
-                    raise RefusedError("HUB-RELEASE-003", f"{file} is too large")
-                shutil.copyfile(file, copy / name)
+                copy_bundle_file(file, copy / name)
                 give_to_owner(copy, copy / name)
                 sync_file(copy / name)
             yield copy

@@ -49,7 +49,7 @@ from hub.releases.roles import (
 from hub.releases.signer import Signer
 
 _T = TypeVar("_T", Root, Snapshot, Targets, Timestamp)
-_ROOT_NAME = re.compile(r"^([0-9]+)\.root\.json$")
+_ROOT_NAME = re.compile(r"^([0-9]+)\.root\.json\Z")
 
 Write = Callable[[Path, bytes], None]
 

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from edge_agent.base.clock import Clock
 from edge_agent.base.exit_codes import ExitCode, ShoalError
+from edge_agent.base.regular import read_regular
 from edge_agent.wire import codec
 from edge_agent.wire.errors import WireError
 from edge_agent.wire.manifest import BUNDLE_FILE, Bundle
@@ -212,7 +213,9 @@ class JobRunner:
 def read_bundle(folder: Path) -> Bundle | None:
     """Read a finished bundle's manifest; ``None`` if it is not complete."""
     try:
-        return codec.decode((folder / BUNDLE_FILE).read_bytes(), Bundle)
+        return codec.decode(
+            read_regular(folder / BUNDLE_FILE, codec.MAX_DOCUMENT_BYTES), Bundle
+        )
     except (OSError, WireError):
         return None
 

@@ -137,3 +137,15 @@ def test_the_command_says_what_to_do_next(home: Home, tmp_path: Path) -> None:
     )
     assert "d1 has joined the fleet at 127.0.0.1:1883" in done.stdout
     assert "edge-agent run --config agent.toml" in done.stdout
+
+
+@pytest.mark.parametrize("device", ["pump 9", "hub", "Pümpe", "a/b", "d1\n", "", "+"])
+def test_a_name_that_no_device_can_have_is_refused_without_tls_too(
+    home: Home, tmp_path: Path, device: str
+) -> None:
+    """Whether or not the broker asks for a token, which would be refused anyway."""
+    services = open_services(home)
+    with pytest.raises(RefusedError, match="HUB-ENROL-001"):
+        make_join_file(services.identity, home, device, 60.0, Reach())
+    services.engine.dispose()
+    assert not (tmp_path / "f").exists()

@@ -1,5 +1,6 @@
 """Ctrl-C at any moment ends the three programs without a traceback."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -75,3 +76,57 @@ def test_other_ends_keep_their_codes() -> None:
         )
         assert done.returncode == code, (words, done.stderr)
         assert "Traceback" not in done.stderr
+
+
+UNEXPECTED = """
+import sys
+from click import group
+from edge_agent.base.program import run_command_line
+
+@group()
+def cli():
+    "Do it."
+
+@cli.command()
+def fall():
+    "Fall."
+    raise IndexError("a\\x1b[2J\\nb")
+
+run_command_line(cli, "hub")
+"""
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_no_command_expected_is_one_line_with_a_code(
+    tmp_path: Path, *, debug: bool
+) -> None:
+    """The traceback is in a file for the owner alone, or printed where asked for."""
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", UNEXPECTED, "fall"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | ({"SHOAL_DEBUG": "1"} if debug else {}),
+    )
+    head = "SHOAL-PROGRAM-001: unexpected IndexError: a\\u001b[2J\\u000ab"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(head)
+    assert ("Traceback" in done.stderr) == debug
+    kept = tmp_path / "shoal" / "hub-traceback.txt"
+    assert kept.exists() != debug
+    if not debug:
+        assert str(kept) in done.stderr
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert "IndexError" in kept.read_text("utf-8")
+
+
+def test_a_pipe_that_closes_early_is_quiet() -> None:
+    """`hub … | head` ends without a word."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m hub --help | true"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_agent.base.clock import Clock
 from edge_agent.base.installed import installed_runtime
+from edge_agent.base.regular import read_regular
 from edge_agent.sketch.golden import write_golden
 from edge_agent.wire.codec import encode_pretty
 from edge_agent.wire.manifest import (
@@ -38,7 +39,7 @@ from trainer.imports.card import Facts, write_card
 from trainer.imports.given import check_given, check_shapes
 from trainer.imports.read import SEED, Foreign, name_of, read_labels, read_model
 from trainer.imports.records import Records, record
-from trainer.imports.samples import Samples, read_samples
+from trainer.imports.samples import MAX_FILE_BYTES, Samples, read_samples
 
 VARIANT = "imported"
 SLOWER = 20.0
@@ -185,14 +186,18 @@ def _files(records: Records) -> dict[str, bytes]:
     }
 
 
+def _bytes(path: Path) -> bytes:
+    return read_regular(path, MAX_FILE_BYTES, follow=True)
+
+
 def _provenance(
     foreign: Foreign, model: bytes, versions: dict[str, str], now: float
 ) -> Provenance:
     data = {"model": hashlib.sha256(model).hexdigest()}
     if foreign.source.is_file():
-        data["source"] = hashlib.sha256(foreign.source.read_bytes()).hexdigest()
+        data["source"] = hashlib.sha256(_bytes(foreign.source)).hexdigest()
     if foreign.samples is not None:
-        data["samples"] = hashlib.sha256(foreign.samples.read_bytes()).hexdigest()
+        data["samples"] = hashlib.sha256(_bytes(foreign.samples)).hexdigest()
     settings = {"file": foreign.source.name[:256]}
     if foreign.signature:
         settings["signature"] = foreign.signature[:256]

@@ -3,17 +3,22 @@
 TensorFlow is loaded for SavedModel folders and Keras files only.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.base.regular import open_regular, read_regular
 from edge_agent.wire.manifest import MAX_ARTIFACT_BYTES, MAX_LABELS
 from trainer.errors import DataError
 from trainer.native_output import native_output_to
 
 SEED = 7
+MAX_LABELS_BYTES = 8 << 20
+MAX_SOURCE_BYTES = 4 << 30
+"""Of a Keras file, or of all files of a SavedModel."""
 _KERAS = (".keras", ".h5")
 _NO_NAME = re.compile(r"[^a-z0-9._-]+")
 
@@ -52,7 +57,8 @@ def read_labels(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        names = tuple(map(str.strip, path.read_text("utf-8").splitlines()))
+        text = read_regular(path, MAX_LABELS_BYTES, follow=True).decode()
+        names = tuple(map(str.strip, text.splitlines()))
     except (OSError, ValueError) as error:
         raise _bad_labels(path, str(error)) from error
     if not 2 <= len(names) <= MAX_LABELS or len(set(names)) < len(names):  # noqa: PLR2004
@@ -73,7 +79,7 @@ def read_model(foreign: Foreign) -> tuple[bytes, dict[str, str]]:
     if source.is_dir() or source.suffix.lower() in _KERAS:
         return _convert(foreign)
     try:
-        data = source.read_bytes()
+        data = read_regular(source, MAX_ARTIFACT_BYTES, follow=True)
     except OSError as error:
         raise DataError("TRAINER-IMPORT-001", f"{source}: {error}") from error
     if data[4:8] != b"TFL3" or len(data) > MAX_ARTIFACT_BYTES:
@@ -91,6 +97,7 @@ def _convert(foreign: Foreign) -> tuple[bytes, dict[str, str]]:
         raise DataError(
             "TRAINER-IMPORT-001", f"{source} is no SavedModel: it has no saved_model.pb"
         )
+    _refuse_odd_files(source)
     with (
         tempfile.TemporaryDirectory() as folder,
         native_output_to(Path(folder) / "native.log"),
@@ -112,6 +119,23 @@ def _convert(foreign: Foreign) -> tuple[bytes, dict[str, str]]:
         else:
             data = convert_keras(source, foreign.shapes)
         return data, versions()
+
+
+def _refuse_odd_files(source: Path) -> None:
+    """Refuse what would keep TensorFlow reading for ever; links may lead to files.
+
+    Raises:
+        DataError: A file is none, or all are too large (``TRAINER-IMPORT-001``).
+    """
+    left = MAX_SOURCE_BYTES
+    found = sorted(source.rglob("*")) if source.is_dir() else [source]
+    try:
+        for path in found:
+            if not path.is_dir():
+                with open_regular(path, left, follow=True) as file:
+                    left -= os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise DataError("TRAINER-IMPORT-001", str(error)) from error
 
 
 def _bad_labels(path: Path, why: str) -> DataError:

@@ -21,6 +21,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from edge_agent.base.regular import open_regular
 from edge_agent.sketch.flat import is_flat
 from edge_agent.wire.manifest import InputContract
 from trainer.errors import DataError
@@ -83,8 +84,7 @@ def read_samples(path: Path, inputs: Sequence[InputContract]) -> Samples:
             inputs (``-011``), or no sample would pass a device's checks (``-012``).
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"larger than {MAX_FILE_BYTES} bytes")
+        open_regular(path, MAX_FILE_BYTES, follow=True).close()
         suffix = path.suffix.lower()
         if suffix == ".csv":
             streams = [_read_csv(path)]
