@@ -18,7 +18,7 @@ BURST_S = 20.0
 DEBT_S = 5.0
 MESSAGE_ROWS = 10
 """What a message costs beyond its rows, as rows: transaction, acknowledgement."""
-POISON_ROWS = 2500
+POISON_ROWS = 1500
 """What a message that is set aside costs, as rows: it is written whole, and a device
 that means well sends few."""
 MAX_DEVICES = 10_000
