@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.base.clock import SystemClock
+from hub.config import Home
+from hub.home import create_home
 from tests.fakes.agent_hub import free_port, wait_for
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -31,7 +34,7 @@ class FakedHub:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
         self.set("+0")
-        self.run("init")
+        create_home(Home(self.home), SystemClock())
         config = CONFIG.format(broker=free_port(), api=free_port())
         (self.home / "hub.toml").write_text(config, "utf-8")
 
