@@ -3,13 +3,15 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from edge_agent.base.clock import SystemClock
+from hub.config import Home
+from hub.home import create_home
 from tests.fakes.agent_hub import free_port, wait_for
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -31,7 +33,7 @@ class FakedHub:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
         self.set("+0")
-        self.run("init")
+        create_home(Home(self.home), SystemClock())
         config = CONFIG.format(broker=free_port(), api=free_port())
         (self.home / "hub.toml").write_text(config, "utf-8")
 
@@ -67,7 +69,7 @@ class FakedHub:
 )
 @pytest.mark.timeout(180)
 def test_a_hub_in_2040_holds_until_a_person_accepts(tmp_path: Path) -> None:
-    """While it runs and after a restart; one command, and it goes on."""
+    """While it runs and after it was killed; one command, and it goes on."""
     hub = FakedHub(tmp_path)
     before = (hub.home / "tuf" / "timestamp.json").read_bytes()
     process = hub.serve()
@@ -75,7 +77,7 @@ def test_a_hub_in_2040_holds_until_a_person_accepts(tmp_path: Path) -> None:
         wait_for((hub.home / "clock.json").exists, "a kept reading", timeout_s=60)
         hub.set("+5000d")
         wait_for(lambda: hub.count("clock.held") == 1, "the hold", timeout_s=60)
-        process.send_signal(signal.SIGTERM)
+        process.kill()
         process.wait(30)
         process = hub.serve()
         wait_for(lambda: hub.count("clock.held") == 2, "the hold", timeout_s=60)
@@ -84,5 +86,5 @@ def test_a_hub_in_2040_holds_until_a_person_accepts(tmp_path: Path) -> None:
         hub.run("clock", "accept")
         wait_for(lambda: hub.count("clock.trusted") == 1, "the trust", timeout_s=60)
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.kill()
         process.wait(30)
