@@ -1,9 +1,10 @@
 """How much of the broker's window may wait for its PUBACK.
 
 The broker delivers so many messages unacknowledged and then no more, to whomever they
-belong (:data:`hub.broker_client.MAX_INFLIGHT`). So the queue may hold back only part of
-the window, and of one device less: what comes beyond that gets its PUBACK at once. Nothing
-is lost by that: a device keeps everything until the application's acknowledgement.
+belong (:data:`hub.broker_client.MAX_INFLIGHT`). So the queue may hold back only part
+of the window, and of one device less: what comes beyond that gets its PUBACK at once.
+Nothing is lost by that: a device keeps everything until the application's
+acknowledgement.
 """
 
 import threading
