@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from edge_agent.base.clock import Clock, SystemClock
 from edge_agent.base.exit_codes import ExitCode
@@ -37,6 +36,7 @@ from hub.rollout.service import RolloutService
 from hub.scratch import sweep
 from hub.storage.db import open_database
 from hub.storage.retention import Retention
+from hub.ticker import Step, Ticker
 
 if TYPE_CHECKING:
     from hub.api.server import HttpServer
@@ -46,7 +46,6 @@ log = logging.getLogger(__name__)
 HUB_STARTED = "hub.started"
 HUB_STOPPED = "hub.stopped"
 THREAD_DIED = "hub.thread_died"
-DATABASE_BUSY = "hub.database_busy"
 
 REFRESH_S = 60.0
 STOP_S = 2.5
@@ -142,7 +141,6 @@ class Hub:
         config = services.config
         self._stop = threading.Event()
         self._died = ""
-        self._busy = False
         self._writer = IngestWriter(
             services.engine,
             services.clock,
@@ -192,7 +190,7 @@ class Hub:
             ingest = self._thread("ingest", lambda: self._writer.run(self._stop))
             threads.append(ingest)
         if http is not None:
-            threads.append(self._thread("ticker", self._tick_until_stop))
+            threads.append(self._thread("ticker", self._tick))
             threads.append(self._thread("http", http.run))
             blocks = self._thread("blocks", lambda: self._blocks.run(self._stop))
             threads.append(blocks)
@@ -234,38 +232,30 @@ class Hub:
 
         return threading.Thread(target=guarded, name=name, daemon=True)
 
-    def _tick_until_stop(self) -> None:
-        refresh_at = 0.0
-        while not self._stop.is_set():
-            if time.monotonic() >= refresh_at:
-                self._services.releases.refresh()
-                refresh_at = time.monotonic() + REFRESH_S
-            try:
-                self._tick()
-            except OperationalError as error:
-                self._say_busy(str(error.orig))
-            else:
-                self._busy = False
-            self._stop.wait(self._services.config.tick_s)
-
     def _tick(self) -> None:
-        services = self._services
-        services.devices.receive()
-        self._monitor.tick()
-        services.retrain.tick()
-        services.rollouts.tick()
-        self._retention.tick()
-        services.devices.flush(
-            self._link.publish,
-            services.releases.tuf_version,
-            services.releases.tuf_bundle,
-        )
+        Ticker(self._steps()).run(self._stop, self._services.config.tick_s)
 
-    def _say_busy(self, reason: str) -> None:
-        """Log once that the database does not answer; the next tick tries again."""
-        if not self._busy:
-            self._busy = True
-            log.warning(DATABASE_BUSY, extra={"reason": reason})
+    def _steps(self) -> list[Step]:
+        services = self._services
+        return [
+            Step(
+                name="releases",
+                work=services.releases.refresh,
+                period_s=REFRESH_S,
+            ),
+            Step(name="devices", work=services.devices.receive),
+            Step(name="monitor", work=self._monitor.tick),
+            Step(name="retrain", work=services.retrain.tick),
+            Step(name="rollouts", work=services.rollouts.tick),
+            Step(name="retention", work=self._retention.tick),
+            Step(name="publish", work=self._publish),
+        ]
+
+    def _publish(self) -> None:
+        releases = self._services.releases
+        self._services.devices.flush(
+            self._link.publish, releases.tuf_version, releases.tuf_bundle
+        )
 
     def _take_control(self, address: Address, payload: bytes) -> None:
         if address.kind is Leaf.BLOCK_GET:

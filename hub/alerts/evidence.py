@@ -109,6 +109,15 @@ class LateEvidence(Message, frozen=True, kw_only=True, tag="late_evidence"):
     devices: Annotated[list[FailedDevice], Meta(max_length=MAX_DEVICES)]
 
 
+class SetAsideEvidence(Message, frozen=True, kw_only=True, tag="set_aside"):
+    """A device sent what the hub cannot use: the newest reason, how often, when."""
+
+    device: Short
+    reason: Text
+    times: Count
+    last_at: Instant
+
+
 Evidence = (
     DriftEvidence
     | AccuracyEvidence
@@ -116,4 +125,5 @@ Evidence = (
     | MetadataEvidence
     | ExpiryEvidence
     | LateEvidence
+    | SetAsideEvidence
 )

@@ -34,6 +34,7 @@ from hub.devices.inbox import Inbox
 from hub.devices.resign import EnvelopeSigner, is_current, resign
 from hub.devices.terms import PLAIN, Terms
 from hub.errors import NotFoundError
+from hub.faults import Fault, classify
 from hub.storage import clones
 from hub.storage import devices as store
 from hub.storage import releases as release_store
@@ -44,6 +45,7 @@ from hub.storage.devices import AssignmentRow, CommandRow, DeviceRow
 
 log = logging.getLogger(__name__)
 
+CONTROL_REFUSED = "control.refused"
 DEVICE_NEW = "device.new"
 DEVICE_ONLINE = "device.online"
 DEVICE_OFFLINE = "device.offline"
@@ -101,12 +103,31 @@ class DeviceService:
         messages = self._inbox.take()
         if not messages:
             return
+        try:
+            self._store(messages)
+        except Exception as error:
+            if classify(error) is not Fault.DATA:
+                self._inbox.put_back(messages)
+                raise
+            for message in messages:
+                self._store_alone(message)
+
+    def _store(self, messages: Sequence[Presence | Reported]) -> None:
         with transaction(self._engine) as conn:
             for message in messages:
                 if isinstance(message, Presence):
                     self._receive_presence(conn, message)
                 else:
                     self._receive_reported(conn, message)
+
+    def _store_alone(self, message: Presence | Reported) -> None:
+        """Store one message; one that cannot be stored is dropped and logged."""
+        try:
+            self._store([message])
+        except Exception as error:
+            if classify(error) is not Fault.DATA:
+                raise
+            log.exception(CONTROL_REFUSED, extra={"device": message.device})
 
     def assign(self, device: str, release: int, rollout: str) -> int:
         """Assign a release to a device and return the assignment's seq.
