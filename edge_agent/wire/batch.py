@@ -198,7 +198,7 @@ def _rows_of(kind: str, columns: _RawColumns) -> Rows:
     ]
     if any(len(values) != len(columns.seq) for values in fields):
         raise WireError("WIRE-BATCH-003", f"columns of {kind!r} differ in length")
-    rows = list(zip(columns.seq, map(record, *fields), strict=True))
+    rows: Rows = list(zip(columns.seq, map(record, *fields), strict=True))
     if record in _CHECKED:
         for seq, one in rows:
             if fault := fault_of(one):

@@ -131,6 +131,8 @@ def misfit(channels: Sequence[Channel], data: ProfileData) -> str:
     """Return why a window cannot be one of these channels, or nothing."""
     if [len(counts) for counts in data.counts] != [one.bins for one in channels]:
         return "its bins are not those of the release's reference profile"
+    if data.moments and len(data.moments) != len(channels):
+        return f"{len(data.moments)} moments for {len(channels)} channels"
     if fault := profile_fault(data):
         return fault
     for channel, moments in zip(channels, data.moments, strict=False):

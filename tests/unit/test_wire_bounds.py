@@ -50,7 +50,7 @@ def sample(shape: list[int], data: bytes) -> SampleRecord:
 
 
 BAD: dict[str, AnyRecord] = {
-    "one entry of moments for two channels": profile([GOOD]),
+    "three entries of moments for two channels": profile([GOOD] * 3),
     "a negative sum of squares": profile([GOOD, GOOD | {"m2": -1.0}]),
     "a mean of 1e308": profile([GOOD, GOOD | {"mean": 1e308}]),
     "a mean of -1e308": profile([GOOD, GOOD | {"mean": -1e308}]),
