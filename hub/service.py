@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from edge_agent.base.clock import Clock
 from edge_agent.base.exit_codes import ExitCode
@@ -44,16 +43,17 @@ from hub.rollout.service import RolloutService
 from hub.scratch import sweep
 from hub.storage.db import open_database
 from hub.storage.retention import Retention
+from hub.ticker import Step, Ticker
 
 if TYPE_CHECKING:
     from hub.api.server import HttpServer
+    from hub.monitor.service import MonitorService
 
 log = logging.getLogger(__name__)
 
 HUB_STARTED = "hub.started"
 HUB_STOPPED = "hub.stopped"
 THREAD_DIED = "hub.thread_died"
-DATABASE_BUSY = "hub.database_busy"
 
 REFRESH_S = 60.0
 STOP_S = 2.5
@@ -148,11 +148,6 @@ class Hub:
         from hub.identity.broker import hub_broker
         from hub.ingest.writer import IngestWriter
         from hub.link import HubLink
-        from hub.monitor.clock import ClockWatch
-        from hub.monitor.late_evidence import LateEvidenceWatch
-        from hub.monitor.metadata import MetadataWatch
-        from hub.monitor.overuse import OveruseWatch
-        from hub.monitor.service import MonitorService
 
         self._services = services
         self._part = part = part or Part()
@@ -160,7 +155,6 @@ class Hub:
         config = services.config
         self._stop = threading.Event()
         self._died = ""
-        self._busy = False
         self._writer = IngestWriter(
             services.engine,
             services.clock,
@@ -182,24 +176,31 @@ class Hub:
         self._retention = Retention(
             services.engine, services.clock, config.storage.keep_days
         )
-        lag_s = config.monitor.metadata_lag_s
-        metadata = MetadataWatch(services.engine, services.tuf, lag_s)
-        late_evidence = LateEvidenceWatch(services.engine)
-        overuse = OveruseWatch(services.engine)
-        clock = ClockWatch(services.clock, services.tuf)
         self._beat = LinkBeat(services.engine, services.clock)
-        self._caches = (metadata.look_again, late_evidence.look_again)
-        self._monitor = MonitorService(
+        self._monitor = self._monitoring()
+
+    def _monitoring(self) -> "MonitorService":
+        """Compose the monitor and the watches whose alerts it keeps."""
+        from hub.monitor.clock import ClockWatch
+        from hub.monitor.late_evidence import LateEvidenceWatch
+        from hub.monitor.metadata import MetadataWatch
+        from hub.monitor.overuse import OveruseWatch
+        from hub.monitor.service import MonitorService
+
+        services, config = self._services, self._services.config
+        metadata = MetadataWatch(
+            services.engine, services.tuf, config.monitor.metadata_lag_s
+        )
+        late = LateEvidenceWatch(services.engine)
+        self._caches = (metadata.look_again, late.look_again)
+        clock = ClockWatch(services.clock, services.tuf)
+        overuse = OveruseWatch(services.engine)
+        return MonitorService(
             services.engine,
             services.home,
             config,
             services.clock,
-            watches=[
-                metadata.observe,
-                late_evidence.observe,
-                overuse.observe,
-                clock.observe,
-            ],
+            watches=[w.observe for w in (metadata, late, overuse, clock)],
         )
 
     def request_stop(self) -> None:
@@ -221,7 +222,7 @@ class Hub:
             ingest = self._thread("ingest", lambda: self._writer.run(self._stop))
             threads.append(ingest)
         if http is not None:
-            threads.append(self._thread("ticker", self._tick_until_stop))
+            threads.append(self._thread("ticker", self._tick))
             threads.append(self._thread("http", http.run))
             blocks = self._thread("blocks", lambda: self._blocks.run(self._stop))
             threads.append(blocks)
@@ -265,49 +266,47 @@ class Hub:
 
         return threading.Thread(target=guarded, name=name, daemon=True)
 
-    def _tick_until_stop(self) -> None:
-        refresh_at = 0.0
-        while not self._stop.is_set():
-            if time.monotonic() >= refresh_at:
-                self._services.releases.refresh()
-                refresh_at = time.monotonic() + REFRESH_S
-            try:
-                self._tick()
-            except OperationalError as error:
-                self._say_busy(str(error.orig))
-            else:
-                self._busy = False
-            self._stop.wait(self._services.config.tick_s)
-
     def _tick(self) -> None:
+        Ticker(self._steps()).run(self._stop, self._services.config.tick_s)
+
+    def _steps(self) -> list[Step]:
         services = self._services
-        tick_clock(services.clock)
-        self._beat.tick(up=self._link.connected)
-        services.enforcement.tick()
-        services.devices.receive()
-        services.gone.tick(self._link.publish, self._forget_cached)
-        self._monitor.tick()
-        services.retrain.tick()
-        services.rollouts.tick()
-        self._retention.tick()
-        services.devices.flush(
+        return [
+            Step(name="clock", work=lambda: tick_clock(services.clock)),
+            Step(
+                name="releases",
+                work=services.releases.refresh,
+                period_s=REFRESH_S,
+            ),
+            Step(name="link", work=lambda: self._beat.tick(up=self._link.connected)),
+            Step(name="access", work=services.enforcement.tick),
+            Step(name="devices", work=services.devices.receive),
+            # Before the monitor, which may keep what it reads of a device.
+            Step(name="forget", work=self._forget),
+            Step(name="monitor", work=self._monitor.tick),
+            Step(name="retrain", work=services.retrain.tick),
+            Step(name="rollouts", work=services.rollouts.tick),
+            Step(name="retention", work=self._retention.tick),
+            Step(name="publish", work=self._publish),
+        ]
+
+    def _publish(self) -> None:
+        releases = self._services.releases
+        self._services.devices.flush(
             self._link.publish,
-            services.releases.tuf_version,
-            services.releases.tuf_bundle,
+            releases.tuf_version,
+            releases.tuf_bundle,
             self._link.fits,
         )
+
+    def _forget(self) -> None:
+        self._services.gone.tick(self._link.publish, self._forget_cached)
 
     def _forget_cached(self) -> None:
         """Drop what is kept in memory of devices that were just forgotten."""
         for look_again in self._caches:
             look_again()
         self._monitor.reload()
-
-    def _say_busy(self, reason: str) -> None:
-        """Log once that the database does not answer; the next tick tries again."""
-        if not self._busy:
-            self._busy = True
-            log.warning(DATABASE_BUSY, extra={"reason": reason})
 
     def _take_control(self, address: Address, payload: bytes) -> None:
         if address.kind is Leaf.BLOCK_GET:

@@ -15,8 +15,14 @@ from typing import Annotated, Any, get_args
 import msgspec
 from msgspec import Meta
 
+from edge_agent.wire.bounds import fault_of
 from edge_agent.wire.errors import UNREADABLE, WireError
-from edge_agent.wire.records import KIND_OF, AnyRecord
+from edge_agent.wire.records import (
+    KIND_OF,
+    AnyRecord,
+    ProfileRecord,
+    SampleRecord,
+)
 from edge_agent.wire.topics import Lane
 from edge_agent.wire.types import BootId, Count, Instant, Message, Seconds, Seq
 from edge_agent.wire.version import PROTOCOL_VERSION
@@ -98,6 +104,8 @@ class _Outline(Message, frozen=True, kw_only=True):
 
 _seq_of = operator.itemgetter(0)
 _KINDS = {KIND_OF[record]: record for record in get_args(AnyRecord)}
+_CHECKED = (ProfileRecord, SampleRecord)
+"""The kinds that have bounds on their meaning."""
 _encode_record = msgspec.json.Encoder().encode
 _decode_outline = msgspec.json.Decoder(_Outline)
 _decode_row = msgspec.json.Decoder(dict[str, Any])
@@ -113,12 +121,15 @@ def decode_record(data: bytes) -> AnyRecord:
     """Decode one record.
 
     Raises:
-        WireError: It is not a valid record.
+        WireError: It is not a valid record, or its figures contradict each other.
     """
     try:
-        return _decode_record.decode(data)
+        record = _decode_record.decode(data)
     except UNREADABLE as error:
         raise WireError("WIRE-RECORD-001", f"not a valid record: {error}") from error
+    if fault := fault_of(record):
+        raise WireError("WIRE-RECORD-002", f"a record that cannot be so: {fault}")
+    return record
 
 
 def encode_batch(header: BatchHeader, rows: list[tuple[int, bytes]]) -> bytes:
@@ -203,7 +214,12 @@ def _rows_of(kind: str, columns: _RawColumns) -> Rows:
     ]
     if any(len(values) != len(columns.seq) for values in fields):
         raise WireError("WIRE-BATCH-003", f"columns of {kind!r} differ in length")
-    return list(zip(columns.seq, map(record, *fields), strict=True))
+    rows: Rows = list(zip(columns.seq, map(record, *fields), strict=True))
+    if record in _CHECKED:
+        for seq, one in rows:
+            if fault := fault_of(one):
+                raise WireError("WIRE-BATCH-005", f"{kind!r} record {seq}: {fault}")
+    return rows
 
 
 def _or_default(

@@ -95,7 +95,7 @@ class Reported(Message, frozen=True, kw_only=True):
     version: Count
     at: Instant
     release: ReleaseNumber
-    sha256: Short = ""
+    sha256: Annotated[str, Meta(max_length=64)] = ""
     previous: ReleaseNumber = 0
     phase: Short = "IDLE"
     assignment_seq: Count = 0

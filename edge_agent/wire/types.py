@@ -21,7 +21,7 @@ Short = Annotated[str, Meta(max_length=128)]
 SampleId = Annotated[str, Meta(min_length=1, max_length=128)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seq = Annotated[int, Meta(ge=1, le=2**53)]
-ReleaseNumber = Annotated[int, Meta(ge=0, le=2**31)]
+ReleaseNumber = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 Instant = Annotated[float, Meta(ge=0, le=1e11)]
 """Wall time: seconds since 1970-01-01 UTC."""

@@ -152,6 +152,15 @@ class NoDataEvidence(Message, frozen=True, kw_only=True, tag="no_data"):
     heard: Count
 
 
+class SetAsideEvidence(Message, frozen=True, kw_only=True, tag="set_aside"):
+    """A device sent what the hub cannot use: the newest reason, how often, when."""
+
+    device: Short
+    reason: Text
+    times: Count
+    last_at: Instant
+
+
 Evidence = (
     DriftEvidence
     | AccuracyEvidence
@@ -162,4 +171,5 @@ Evidence = (
     | LateEvidence
     | OveruseEvidence
     | NoDataEvidence
+    | SetAsideEvidence
 )

@@ -17,7 +17,8 @@ from edge_agent.base.clock import Clock
 from edge_agent.wire import topics
 from edge_agent.wire.topics import Lane, Leaf
 from hub.config import Home
-from hub.devices.service import Publish, no_device
+from hub.devices.receiver import no_device
+from hub.devices.service import Publish
 from hub.storage import devices as store
 from hub.storage import erasure, identity, tombstones
 from hub.storage import rollouts as rollout_store

@@ -7,6 +7,7 @@ make the network thread wait.
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from edge_agent.wire import codec
 from edge_agent.wire.control import Presence, Reported
@@ -47,7 +48,7 @@ class Inbox:
         if message.device != address.device:
             _log_invalid(address, f"it speaks for {message.device}")
             return
-        key = (message.device, str(address.kind), message.boot)
+        key = _key(message)
         with self._lock:
             # Out and in again, so that the order is that of arrival.
             self._waiting.pop(key, None)
@@ -62,6 +63,19 @@ class Inbox:
         with self._lock:
             waiting, self._waiting = self._waiting, {}
         return list(waiting.values())
+
+    def put_back(self, messages: Sequence[Presence | Reported]) -> None:
+        """Keep messages that could not be stored; newer ones that came win."""
+        with self._lock:
+            again = {_key(message): message for message in messages}
+            for key in self._waiting:
+                again.pop(key, None)
+            self._waiting = again | self._waiting
+
+
+def _key(message: Presence | Reported) -> tuple[str, str, str]:
+    kind = Leaf.PRESENCE if isinstance(message, Presence) else Leaf.REPORTED
+    return (message.device, str(kind), message.boot)
 
 
 def _log_invalid(address: Address, reason: str) -> None:

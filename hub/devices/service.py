@@ -21,9 +21,7 @@ from edge_agent.wire.control import (
     Assignment,
     CollectSamples,
     Command,
-    Presence,
     ProbationPolicy,
-    Reported,
     TufBundle,
 )
 from edge_agent.wire.envelope import Purpose, seal
@@ -31,9 +29,9 @@ from edge_agent.wire.manifest import release_target
 from edge_agent.wire.topics import Leaf
 from hub.config import HubConfig
 from hub.devices.inbox import Inbox
+from hub.devices.receiver import Receiver, no_device
 from hub.devices.resign import EnvelopeSigner, is_current, resign
 from hub.devices.terms import PLAIN, Terms
-from hub.errors import NotFoundError
 from hub.identity.access import Access
 from hub.storage import clones
 from hub.storage import devices as store
@@ -43,15 +41,10 @@ from hub.storage.clones import CloneRow
 from hub.storage.db import transaction
 from hub.storage.devices import AssignmentRow, CommandRow, DeviceRow
 from hub.storage.hub_links import HubLinkRow, read_link
-from hub.storage.tombstones import forgotten_among
 
 log = logging.getLogger(__name__)
 
-DEVICE_NEW = "device.new"
-DEVICE_ONLINE = "device.online"
-DEVICE_OFFLINE = "device.offline"
 DEVICE_ASSIGNED = "device.assigned"
-DEVICE_CLONED = "device.cloned"
 DESIRED_RESIGNED = "device.desired_resigned"
 
 COMMAND_LIFE_S = 3600.0
@@ -87,12 +80,11 @@ class DeviceService:
 
         What devices say that ``access`` denies is not believed.
         """
-        self._access = access
         self._engine = engine
         self._config = config
         self._clock = clock
         self._signer = signer
-        self._inbox = Inbox()
+        self._receiver = Receiver(engine, clock, access, config.monitor.cohort_label)
         self._reconnected = threading.Event()
         self._tuf_published = 0
         self._tuf_too_large = 0
@@ -100,7 +92,11 @@ class DeviceService:
     @property
     def inbox(self) -> Inbox:
         """Where the link puts presence and reported twins."""
-        return self._inbox
+        return self._receiver.inbox
+
+    def receive(self) -> None:
+        """Store what came in since the last call; called by the ticker."""
+        self._receiver.receive()
 
     def republish_all(self) -> None:
         """Publish all retained messages again at the next flush.
@@ -109,22 +105,6 @@ class DeviceService:
         state gets it back from the database, which is the truth.
         """
         self._reconnected.set()
-
-    def receive(self) -> None:
-        """Store what came in since the last call; called by the ticker."""
-        messages = self._inbox.take()
-        if not messages:
-            return
-        with transaction(self._engine) as conn:
-            denied = self._access.denied(conn)
-            denied |= forgotten_among(conn, {message.device for message in messages})
-            for message in messages:
-                if message.device in denied:
-                    continue
-                if isinstance(message, Presence):
-                    self._receive_presence(conn, message)
-                else:
-                    self._receive_reported(conn, message)
 
     def assign(self, device: str, release: int, rollout: str) -> int:
         """Assign a release to a device and return the assignment's seq.
@@ -333,61 +313,6 @@ class DeviceService:
         self._tuf_published = version
         return True
 
-    def _receive_presence(self, conn: Connection, presence: Presence) -> None:
-        row = self._known(conn, presence.device)
-        # The will of an old process says nothing about the present one.
-        if not presence.online and row.boot not in {"", presence.boot}:
-            return
-        if presence.online:
-            self._look_for_clone(conn, presence, row)
-        cohort = presence.labels.get(self._config.monitor.cohort_label, "")
-        store.store_presence(conn, presence, cohort=cohort)
-        if presence.online != row.online or presence.boot != row.boot:
-            event = DEVICE_ONLINE if presence.online else DEVICE_OFFLINE
-            log.info(event, extra={"device": presence.device, "boot": presence.boot})
-
-    def _look_for_clone(
-        self, conn: Connection, presence: Presence, row: DeviceRow
-    ) -> None:
-        """Note a boot that is born again after another one was: both live.
-
-        A boot is one process, and one process at a time holds a state folder.
-        """
-        now = self._clock.wall()
-        again = clones.note_birth(conn, presence, now)
-        if not again or row.boot in {"", presence.boot}:
-            return
-        detail = f"boots {row.boot} and {presence.boot} take turns"
-        clones.note_clone(
-            conn, presence.device, clones.TWO_BOOTS, detail=detail, at=now
-        )
-        log.warning(DEVICE_CLONED, extra={"device": presence.device, "detail": detail})
-
-    def _receive_reported(self, conn: Connection, reported: Reported) -> None:
-        row = self._known(conn, reported.device)
-        if row.reported is None or is_newer(reported, row.reported, row.boot):
-            store.store_reported(conn, reported)
-
-    def _known(self, conn: Connection, device: str) -> DeviceRow:
-        if store.get_device(conn, device) is None:
-            log.info(DEVICE_NEW, extra={"device": device})
-        store.touch(conn, device, self._clock.wall())
-        row = store.get_device(conn, device)
-        if row is None:
-            raise no_device(device)
-        return row
-
-
-def is_newer(reported: Reported, stored: Reported, boot: str) -> bool:
-    """Tell whether a twin is news; ``boot`` is the boot that presence names.
-
-    Versions order the twins of one boot. Between boots the broker's order holds, but
-    a twin of another boot never replaces one of the boot that is present.
-    """
-    if reported.boot == stored.boot:
-        return reported.version >= stored.version
-    return stored.boot != boot or reported.boot == boot
-
 
 def artifacts_url(config: HubConfig) -> str:
     """Return where devices fetch artifacts."""
@@ -405,12 +330,3 @@ def _next_seq(conn: Connection, device: str) -> int:
     row, known = store.get_assignment(conn, device), store.get_device(conn, device)
     seen = known.reported.assignment_seq if known and known.reported else 0
     return max(row.seq if row else 0, seen if seen < _MAX_SEQ else 0) + 1
-
-
-def no_device(device: str) -> NotFoundError:
-    """Return the error that says that there is no such device."""
-    return NotFoundError(
-        "HUB-DEVICE-001",
-        f"there is no device {device!r}",
-        cure="`hub devices list` shows what there is",
-    )

@@ -5,9 +5,9 @@ from math import sqrt
 from typing import Any
 
 from edge_agent.sketch.distance import psi
-from edge_agent.wire.batch import decode_record
 from edge_agent.wire.profile import ReferenceProfile
 from edge_agent.wire.records import EventRecord, ProfileRecord
+from hub.storage.records import read_stored
 
 ReadReference = Callable[[int, str], ReferenceProfile | None]
 """Takes a release's number and the sha256 of its reference profile."""
@@ -25,8 +25,7 @@ class Unfolding:
     def unfold(self, records: Iterable[Mapping[str, Any]]) -> dict[str, list[Row]]:
         """Return the rows that records add to each of the unfolded tables.
 
-        Raises:
-            WireError: A record is not what the wire allows.
+        What an older hub stored and the wire does not allow adds none.
         """
         rows: dict[str, list[Row]] = {
             "profiles": [],
@@ -36,7 +35,7 @@ class Unfolding:
         for row in records:
             if row["kind"] not in {"profile", "event"}:
                 continue
-            record = decode_record(row["body"].encode())
+            record = read_stored(row["body"])
             if isinstance(record, ProfileRecord):
                 rows["profiles"].append(_profile(row, record))
                 rows["profile_channels"] += self._channels(row["id"], record)
@@ -54,6 +53,10 @@ class Unfolding:
             self._references[which] = self._read(*which)
         known = self._references[which]
         data = record.profile
+        if known is not None and [len(one) for one in data.counts] != [
+            channel.bins for channel in known.channels
+        ]:
+            known = None  # Another device's idea of this reference.
         for place, counts in enumerate(data.counts):
             channel = known.channels[place] if known else None
             row: Row = {

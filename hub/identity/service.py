@@ -108,7 +108,7 @@ class IdentityService:
         Raises:
             RefusedError: It is no device id, or one that the hub uses itself
                 (``HUB-ENROL-001``); or of a device that was forgotten
-                (``HUB-ENROL-020``).
+                (``HUB-ENROL-021``).
         """
         require_device_id(device)
         secret = secrets.token_urlsafe(_SECRET_BYTES)
@@ -122,7 +122,7 @@ class IdentityService:
         with transaction(self._engine) as conn:
             if forgotten_among(conn, [device]):
                 raise RefusedError(
-                    "HUB-ENROL-020",
+                    "HUB-ENROL-021",
                     f"{device!r} was forgotten: its id stays denied",
                     cure="give the device another id",
                 )

@@ -23,6 +23,8 @@ from hub.storage.poison import MAX_REASON
 from hub.storage.streams import Stream, StreamKey, open_streams, save_streams
 
 SHOWN_NUMBERS = 8
+MAX_EVICTED = 2**31 - 1
+"""What the table holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +150,7 @@ def _sort(stream: Stream, rows: _Rows, batch: Batch, place: int) -> None:
     header = batch.header
     new = advance(stream.watermark, header)
     stream.watermark = new.watermark
-    stream.evicted = max(stream.evicted, header.evicted)
+    stream.evicted = max(stream.evicted, min(header.evicted, MAX_EVICTED))
     rows.ask = header.ask or rows.ask
     if new.gap:
         rows.gap_to = max(rows.gap_to, header.hi)

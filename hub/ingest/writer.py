@@ -32,6 +32,7 @@ from edge_agent.wire import codec, topics
 from edge_agent.wire.topics import Leaf
 from edge_agent.wire.version import TOPIC_PREFIX
 from hub.config import IngestConfig
+from hub.faults import Fault, classify
 from hub.ingest.admission import Admission, device_of
 from hub.ingest.batches import Arrived, Outcome, Poison, read_batch, store_batches
 from hub.ingest.budget import POISON_ROWS, Cost
@@ -223,10 +224,15 @@ class IngestWriter:
             self._isolate(group, error)
         except SQLAlchemyError as error:
             self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a message must not end the thread
+            if classify(error) is Fault.RESOURCE:
+                self._fail(error)
+            else:
+                self._isolate(group, error)
         else:
             self._succeed(group, outcome, dropped)
 
-    def _isolate(self, group: Sequence[_Message], error: SQLAlchemyError) -> None:
+    def _isolate(self, group: Sequence[_Message], error: Exception) -> None:
         """Find the message that the database refuses, and set it aside."""
         if len(group) > 1:
             for message in group:
@@ -238,7 +244,7 @@ class IngestWriter:
             reason = f"the database refuses it: {error.__class__.__name__}"
             self._write([_poisoned(first, reason)])
 
-    def _fail(self, error: SQLAlchemyError) -> None:
+    def _fail(self, error: Exception) -> None:
         self.stats.failed_groups += 1
         if not self._failing:
             self._failing = True

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from msgspec import UNSET
 from sqlalchemy import Connection, Engine, select
 
-from edge_agent.wire.batch import decode_record
 from edge_agent.wire.records import UpdateRecord
 from hub.alerts.evidence import MAX_DEVICES, FailedDevice, LateEvidence
 from hub.alerts.machine import Condition
 from hub.alerts.service import Observation
 from hub.rollout.device_facts import FAILED
+from hub.storage.records import read_stored
 from hub.storage.tables import DEVICES, IS_UPDATE, RECORDS, RECORDS_OF_STREAMS, STREAMS
 
 LATE_EVIDENCE = "evidence"
@@ -83,7 +83,7 @@ class LateEvidenceWatch:
         )
         for number, device, body in conn.execute(found):
             self._cursor = number
-            record = decode_record(body.encode())
+            record = read_stored(body)
             if isinstance(record, UpdateRecord) and record.evidence is not UNSET:
                 said = _Said(
                     evidence=record.evidence, code=record.code, detail=record.detail

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from edge_agent.wire.profile import ProfileData
+from edge_agent.wire.records import ProfileRecord
 from hub.alerts.evidence import MAX_DEVICES, NoDataEvidence, RejectingDevice
 from hub.alerts.machine import Condition
 from hub.alerts.service import Observation
-from hub.storage.records import StoredProfile
 
 NO_DATA = "no_data"
 RUN = 20
@@ -35,10 +36,9 @@ class _Intake:
     since_at: float = 0.0
     heard_at: float = 0.0
 
-    def take(self, row: StoredProfile) -> None:
+    def take(self, data: ProfileData, received_at: float) -> None:
         """Count one window."""
-        data = row.record.profile
-        self.heard_at = max(self.heard_at, row.received_at)
+        self.heard_at = max(self.heard_at, received_at)
         if data.rows:
             self.accepted += data.rows
             if not self.is_rejecting or self.accepted >= RUN:
@@ -46,7 +46,7 @@ class _Intake:
                 self.reasons.clear()
             return
         if not self.rejected:
-            self.since_at = row.received_at
+            self.since_at = received_at
         self.accepted = 0
         self.rejected += sum(data.rejected.values())
         self.reasons.update(data.rejected)
@@ -69,10 +69,10 @@ class NoDataWatch:
         self._fresh_s, self._heard_s = fresh_s, heard_s
         self._intakes: dict[OnRelease, _Intake] = {}
 
-    def take(self, row: StoredProfile) -> None:
+    def take(self, device: str, record: ProfileRecord, received_at: float) -> None:
         """Take in one window of a device, in the order of commit."""
-        key = (row.device, row.record.release)
-        self._intakes.setdefault(key, _Intake()).take(row)
+        key = (device, record.release)
+        self._intakes.setdefault(key, _Intake()).take(record.profile, received_at)
 
     def keep(self, devices: Collection[str]) -> None:
         """Forget what is known of all other devices."""

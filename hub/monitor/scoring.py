@@ -15,8 +15,12 @@ from typing import NamedTuple
 
 from edge_agent.sketch.distance import psi
 from edge_agent.sketch.profile import merge_counts
+from edge_agent.wire.bounds import profile_fault
 from edge_agent.wire.profile import Channel, ProfileData, Source
 from hub.monitor.thresholds import Thresholds
+
+ROUNDING = 1e-3
+"""How far a mean of ratios may be outside 0 to 1: 16-bit models round."""
 
 
 class Verdict(StrEnum):
@@ -121,6 +125,21 @@ class DeviceScore:
 def rows_of(windows: Sequence[Window]) -> int:
     """Return how many rows windows hold together."""
     return sum(window.data.rows for window in windows)
+
+
+def misfit(channels: Sequence[Channel], data: ProfileData) -> str:
+    """Return why a window cannot be one of these channels, or nothing."""
+    if [len(counts) for counts in data.counts] != [one.bins for one in channels]:
+        return "its bins are not those of the release's reference profile"
+    if data.moments and len(data.moments) != len(channels):
+        return f"{len(data.moments)} moments for {len(channels)} channels"
+    if fault := profile_fault(data):
+        return fault
+    for channel, moments in zip(channels, data.moments, strict=False):
+        is_ratio = channel.source is Source.CONFIDENCE
+        if is_ratio and not -ROUNDING <= moments.mean <= 1 + ROUNDING:
+            return f"its mean confidence is {moments.mean:g}"
+    return ""
 
 
 def score_device(

@@ -28,7 +28,15 @@ from hub.monitor.observe import (
 )
 from hub.monitor.performance import AccuracyWatch
 from hub.monitor.releases import MonitoredRelease, read_monitored
-from hub.monitor.scoring import DeviceScore, History, Position, Window, score_device
+from hub.monitor.scoring import (
+    DeviceScore,
+    History,
+    Position,
+    Window,
+    misfit,
+    score_device,
+)
+from hub.set_aside import SetAside, Subject
 from hub.storage import clones, records
 from hub.storage.records import StoredFeedback, StoredProfile
 from hub.storage.tables import DEVICES, RELEASES
@@ -133,6 +141,7 @@ class MonitorService:
                 keep_firing_for_s=self._config.keep_firing_for_s,
             ),
         )
+        self._set_aside = SetAside(engine)
         self._cursor = _Cursor()
         self._known: set[int] = set()
         self._releases: dict[int, MonitoredRelease | None] = {}
@@ -159,7 +168,10 @@ class MonitorService:
         twice = [observe_clone(row, now) for row in cloned if row.device in present]
         keys = self._alerts.open_keys
         others = [seen for watch in self._watches for seen in watch(keys, now)]
-        self._alerts.apply([*self._observe(devices, now), *twice, *others], now)
+        seen = [*self._observe(devices, now), *twice, *others]
+        self._set_aside.flush()
+        seen += self._set_aside.observe(keys, now)
+        self._alerts.apply(seen, now)
 
     def reload(self) -> None:
         """Read the open alerts anew, and drop devices that have been forgotten."""
@@ -186,33 +198,43 @@ class MonitorService:
 
     def _take_profiles(self, rows: Iterable[StoredProfile]) -> None:
         for row in rows:
+            subject = Subject(
+                device=row.device,
+                what=f"record {row.id}",
+                at=row.received_at,
+                body=row.body,
+            )
+            with self._set_aside.guard(subject):
+                self._take_profile(row)
             self._cursor.profile = row.id
-            self._no_data.take(row)
-            record, position = row.record, self._cursor.position(row)
-            release = self._release(record.release)
-            if release is None or record.reference != release.reference:
-                continue
-            window = Window(
-                position=position,
-                start_at=record.window_start_at,
-                end_at=record.window_end_at,
-                data=record.profile,
-            )
-            if [len(counts) for counts in record.profile.counts] != [
-                channel.bins for channel in release.channels
-            ]:
-                continue
-            watched = self._watched.setdefault(
-                (row.device, record.release),
-                _Watched(
-                    history=History(
-                        baseline_rows=self._config.baseline_rows,
-                        recent_rows=self._config.recent_rows,
-                    )
-                ),
-            )
-            watched.heard_at = max(watched.heard_at, row.received_at)
-            watched.is_dirty |= watched.history.add(window)
+
+    def _take_profile(self, row: StoredProfile) -> None:
+        position, record = self._cursor.position(row), row.record
+        if record is None:
+            raise ValueError("it is stored, but the wire does not allow it")
+        self._no_data.take(row.device, record, row.received_at)
+        release = self._release(record.release)
+        if release is None or record.reference != release.reference:
+            return
+        if fault := misfit(release.channels, record.profile):
+            raise ValueError(fault)
+        window = Window(
+            position=position,
+            start_at=record.window_start_at,
+            end_at=record.window_end_at,
+            data=record.profile,
+        )
+        watched = self._watched.setdefault(
+            (row.device, record.release),
+            _Watched(
+                history=History(
+                    baseline_rows=self._config.baseline_rows,
+                    recent_rows=self._config.recent_rows,
+                )
+            ),
+        )
+        watched.heard_at = max(watched.heard_at, row.received_at)
+        watched.is_dirty |= watched.history.add(window)
 
     def _take_labels(self, rows: list[StoredFeedback], cohorts: dict[str, str]) -> None:
         """Take labels in the order of their predictions, as far as they have come."""
@@ -252,13 +274,17 @@ class MonitorService:
         return self._releases[number]
 
     def _score(self) -> None:
-        for (_, number), watched in self._watched.items():
+        for (device, number), watched in self._watched.items():
             release = self._releases[number]
-            if watched.is_dirty and release is not None:
-                watched.is_dirty = False
+            if not watched.is_dirty or release is None:
+                continue
+            what = f"windows of release {number}"
+            subject = Subject(device=device, what=what, at=watched.heard_at)
+            with self._set_aside.guard(subject):
                 watched.score = score_device(
                     release.channels, release.thresholds, watched.history
                 )
+            watched.is_dirty = False
 
     def _observe(self, devices: list[_Device], now: float) -> Iterator[Observation]:
         cohorts: dict[OnRelease, list[_Device]] = defaultdict(list)

@@ -4,6 +4,7 @@ Each file is complete or absent (written beside, then renamed); ``job.json`` com
 last, so a folder that has it has everything.
 """
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -108,7 +109,7 @@ def write_samples(folder: Path, samples: Iterable[StoredSample]) -> int:
 
 
 def _fits(record: SampleRecord) -> bool:
-    size = int(np.prod(record.shape)) if record.shape else 0
+    size = math.prod(record.shape) if record.shape else 0
     return bool(record.label) and size > 0 and len(record.data) == 4 * size
 
 

@@ -21,6 +21,7 @@ from edge_agent.wire.job import Incumbent, Job
 from hub.alerts.evidence import DriftEvidence
 from hub.config import Home, HubConfig
 from hub.errors import NotFoundError
+from hub.faults import Fault, classify
 from hub.monitor.observe import ACCURACY, DRIFT
 from hub.retrain.job_files import (
     BUNDLE_FOLDER,
@@ -92,8 +93,10 @@ class RetrainService:
             if job.state is JobState.COLLECTING:
                 try:
                     self._gather(job)
-                except ShoalError as error:
-                    self._give_up(job, str(error))
+                except Exception as error:
+                    if classify(error) is not Fault.DATA:
+                        raise
+                    self._give_up(job, f"{error.__class__.__name__}: {error}"[:1024])
         self._runner.step(open_jobs)
         self._roll_out_retrained()
 
@@ -263,6 +266,8 @@ class RetrainService:
                 ),
             )
         except (ShoalError, OSError) as error:
+            if classify(error) is Fault.RESOURCE:
+                raise  # It comes back: the job waits for it.
             self._give_up(job, str(error))
             return
         self._store(replace(job, state=JobState.QUEUED))

@@ -10,7 +10,6 @@ from typing import TypeVar
 from msgspec import UNSET
 from sqlalchemy import Connection, and_, or_, select
 
-from edge_agent.wire.batch import decode_record
 from edge_agent.wire.control import PAIRED_TEST
 from edge_agent.wire.records import PairedSummary, ShadowSummary, UpdateRecord
 from hub.rollout.device_facts import DeviceFacts
@@ -21,11 +20,14 @@ from hub.storage import devices as device_store
 from hub.storage import releases as release_store
 from hub.storage import rollouts as store
 from hub.storage.devices import DeviceRow
+from hub.storage.records import read_stored
 from hub.storage.releases import ReleaseRow
 from hub.storage.rollouts import RolloutDeviceRow, RolloutRow
 from hub.storage.tables import FEEDBACK, IS_UPDATE, RECORDS, RECORDS_OF_STREAMS, STREAMS
 
 _Summary = TypeVar("_Summary", ShadowSummary, PairedSummary)
+_CODE = 32
+"""What the tables hold of a code; those of an agent are shorter."""
 _RECENT_LABELS = 200
 """How many of a device's newest labels tell how good the incumbent is there."""
 _MAX_PAIRS = 1024
@@ -142,7 +144,7 @@ def _device_facts(  # noqa: PLR0913, PLR0917 - rows of four tables
         heard=bool(updates),
         outcome=ended.outcome if ended else "",
         evidence=ended.evidence if ended and ended.evidence is not UNSET else "",
-        code=ended.code if ended else "",
+        code=ended.code[:_CODE] if ended else "",
         detail=ended.detail if ended else "",
         failed_in=on_the_way[-1] if on_the_way else "",
         ended_at=ended_at,
@@ -183,8 +185,7 @@ def _updates(
         .order_by(RECORDS.c.received_at, RECORDS.c.seq)
     )
     records = [
-        (received_at, decode_record(body.encode()))
-        for received_at, body in conn.execute(found)
+        (received_at, read_stored(body)) for received_at, body in conn.execute(found)
     ]
     return [
         (received_at, record)

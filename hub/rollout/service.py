@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from edge_agent.base.clock import Clock
 from hub.config import RolloutConfig
 from hub.errors import ConflictError, NotFoundError, RefusedError
+from hub.faults import Fault, classify
 from hub.releases.floor import refuse_below
 from hub.rollout.applying import apply_step, is_news, note_gone
 from hub.rollout.approval import approve
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 ROLLOUT_CONVERGE = "rollout.converge"
 ROLLOUT_APPROVED = "rollout.approved"
+ROLLOUT_FAILED = "rollout.step_failed"
 
 _MAX_STEPS = 16
 """Steps of one rollout in one tick; a path through all states is shorter."""
@@ -176,9 +178,15 @@ class RolloutService:
         with self._engine.connect() as conn:
             names = [row.id for row in store.open_rollouts(conn)]
         for name in names:
-            for _ in range(_MAX_STEPS):
-                if not self._step(name):
-                    break
+            try:
+                for _ in range(_MAX_STEPS):
+                    if not self._step(name):
+                        break
+            except Exception as error:
+                # One rollout that cannot be judged holds up no other.
+                if classify(error) is not Fault.DATA:
+                    raise
+                log.exception(ROLLOUT_FAILED, extra={"rollout": name})
         self._converge()
 
     def list_rollouts(self) -> list[RolloutRow]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from msgspec import UNSET
 from sqlalchemy import Connection, select
 
-from edge_agent.wire.batch import decode_record
 from edge_agent.wire.records import PairedSummary, ShadowSummary, UpdateRecord
+from hub.storage.records import read_stored
 from hub.storage.tables import IS_UPDATE, RECORDS, RECORDS_OF_STREAMS, STREAMS
 
 _LOOK_BACK = 200
@@ -41,7 +41,7 @@ def last_activation(conn: Connection, device: str) -> Activation:
     paired: PairedSummary | None = None
     heard_at = 0.0
     for body, received_at in conn.execute(newest):
-        record = decode_record(body.encode())
+        record = read_stored(body)
         if not isinstance(record, UpdateRecord):
             continue
         if ended is None and record.outcome:

@@ -6,12 +6,16 @@ Plain functions over one connection; the caller owns the transaction. Called by
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
 
 from edge_agent.wire import codec
 from edge_agent.wire.control import Presence, Reported, TufVersions
+from edge_agent.wire.errors import WireError
 from hub.storage.tables import ASSIGNMENTS, COMMANDS, DEVICES
+
+_Stored = TypeVar("_Stored", Presence, Reported)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +326,14 @@ def highest_trusted(
     return TufVersions(**{name: highest(name) for name in names})
 
 
+def _readable(text: str, kind: type[_Stored]) -> _Stored | None:
+    """Decode a document that was stored; ``None`` for one that is not allowed now."""
+    try:
+        return codec.decode(text.encode(), kind) if text else None
+    except WireError:
+        return None
+
+
 def _device(row: Row[tuple[object, ...]]) -> DeviceRow:
     presence, reported = row.presence, row.reported
     return DeviceRow(
@@ -330,8 +342,8 @@ def _device(row: Row[tuple[object, ...]]) -> DeviceRow:
         last_seen_at=row.last_seen_at,
         online=row.online,
         boot=row.boot,
-        presence=codec.decode(presence.encode(), Presence) if presence else None,
-        reported=codec.decode(reported.encode(), Reported) if reported else None,
+        presence=_readable(presence, Presence),
+        reported=_readable(reported, Reported),
         cohort=row.cohort,
         release=row.release,
         sha256=row.sha256,

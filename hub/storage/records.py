@@ -7,13 +7,14 @@ writer), so readers go on from the last ``id`` that they saw.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
 from msgspec import UNSET
 from sqlalchemy import ColumnElement, Connection, TextClause, func, select
 
 from edge_agent.wire.batch import Rows, decode_record, encode_record
+from edge_agent.wire.errors import WireError
 from edge_agent.wire.records import (
     KIND_OF,
+    AnyRecord,
     FeedbackRecord,
     ProfileRecord,
     SampleRecord,
@@ -42,8 +43,6 @@ _FEEDBACK = (
     "other_release",
     "other_correct",
 )
-_decode_profile = msgspec.json.Decoder(ProfileRecord)
-_decode_sample = msgspec.json.Decoder(SampleRecord)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,9 @@ class StoredProfile:
     boot: str
     seq: int
     received_at: float
-    record: ProfileRecord
+    body: str
+    record: ProfileRecord | None
+    """``None`` where what an older hub stored is not what the wire allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +132,19 @@ def find_different(connection: Connection, stream: int, rows: Rows) -> list[int]
     return [
         seq
         for seq, record in rows
-        if seq in stored and decode_record(stored[seq].encode()) != record
+        if seq in stored and read_stored(stored[seq]) != record
     ]
+
+
+def read_stored(body: str) -> AnyRecord | None:
+    """Return a record as it was stored; ``None`` if the wire does not allow it.
+
+    An older hub may have committed what this one refuses at the door.
+    """
+    try:
+        return decode_record(body.encode())
+    except WireError:
+        return None
 
 
 def read_profiles(
@@ -160,9 +172,11 @@ def read_profiles(
             boot=row.boot,
             seq=row.seq,
             received_at=row.received_at,
-            record=_decode_profile.decode(row.body),
+            body=row.body,
+            record=record if isinstance(record, ProfileRecord) else None,
         )
         for row in rows
+        for record in (read_stored(row.body),)
     ]
 
 
@@ -197,8 +211,8 @@ def read_samples(
         .order_by(RECORDS.c.id)
     )
     for row in rows:
-        record = _decode_sample.decode(row.body)
-        if record.label:
+        record = read_stored(row.body)
+        if isinstance(record, SampleRecord) and record.label:
             yield StoredSample(device=row.device, record=record)
 
 

@@ -139,6 +139,19 @@ def _plant(conn: Connection) -> None:
         rss_bytes=1,
     )
     insert_bench(conn, report, 1.0)
+    for table, row in _rows().items():
+        texts: dict[str, object] = {}
+        for column in table.columns:
+            if column.nullable or column.autoincrement is True or column.name == "id":
+                continue
+            texts[column.name] = "" if isinstance(column.type, Text) else 1
+        free = dict.fromkeys(FREE[table.name], HOSTILE)
+        conn.execute(insert(table).values(texts | row | free))
+    assert ROLLOUTS.name in FREE
+
+
+def _rows() -> dict[Table, dict[str, object]]:
+    """Return by table what its row holds beside hostile texts."""
     evidence = codec.encode(
         CloneEvidence(
             device="d1",
@@ -149,7 +162,7 @@ def _plant(conn: Connection) -> None:
             last_at=1.0,
         )
     ).decode()
-    rows: dict[Table, dict[str, object]] = {
+    return {
         ALERTS: {
             "fingerprint": "f",
             "release": 1,
@@ -173,15 +186,6 @@ def _plant(conn: Connection) -> None:
             "inputs": evidence,
         },
     }
-    for table, row in rows.items():
-        texts: dict[str, object] = {}
-        for column in table.columns:
-            if column.nullable or column.autoincrement is True or column.name == "id":
-                continue
-            texts[column.name] = "" if isinstance(column.type, Text) else 1
-        free = dict.fromkeys(FREE[table.name], HOSTILE)
-        conn.execute(insert(table).values(texts | row | free))
-    assert ROLLOUTS.name in FREE
 
 
 def _run(command: Group, program: str, *words: str) -> int:

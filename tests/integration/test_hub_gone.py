@@ -234,7 +234,7 @@ def test_late_messages_of_a_forgotten_device_are_not_taken_in(fleet: Fleet) -> N
     assert done.is_set()
     assert acks == []
     assert places(services, GONE) == []
-    with pytest.raises(RefusedError, match="HUB-ENROL-020"):
+    with pytest.raises(RefusedError, match="HUB-ENROL-021"):
         services.identity.issue_token(GONE, 60.0)
 
 

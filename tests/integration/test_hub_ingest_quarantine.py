@@ -199,7 +199,7 @@ def test_the_quarantine_is_bounded_and_drops_the_oldest(
 def test_one_topic_cannot_push_out_the_others(engine: Engine) -> None:
     """A device that sends its bad batch for ever keeps only its newest ones."""
     other = set_aside(engine, b"bad", topics.up("dev-2", Lane.METRIC))
-    numbers = [set_aside(engine, b"bad") for _ in range(poison.MAX_ROWS_A_TOPIC + 2)]
+    numbers = [set_aside(engine, b"bad") for _ in range(poison.MAX_ROWS_A_DEVICE + 2)]
 
     with transaction(engine) as connection:
         assert poison.trim_poison(connection) == 2

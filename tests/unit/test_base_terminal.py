@@ -71,11 +71,12 @@ def test_all_output_is_escaped_while_a_command_runs(
     """Both streams are; the raw one is there for bars, and comes back."""
     before = sys.stdout
     with escaped_output():
-        click.echo("\x1b[2J")
-        click.echo("\x1b[2J", err=True)
+        click.echo("\x1b]0;x\x07")
+        click.echo("\x1b]0;x\x07", err=True)
         assert raw_stream(sys.stdout) is before
     assert sys.stdout is before
-    assert capsys.readouterr() == ("\\u001b[2J\n", "\\u001b[2J\n")
+    title = "\\u001b]0;x\\u0007\n"
+    assert capsys.readouterr() == (title, title)
 
 
 def test_letters_that_the_terminal_has_not_end_no_command() -> None:

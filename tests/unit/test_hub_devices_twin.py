@@ -6,7 +6,7 @@ from edge_agent.wire import codec
 from edge_agent.wire.control import Presence, Reported
 from edge_agent.wire.topics import Address, Leaf
 from hub.devices.inbox import Inbox
-from hub.devices.service import is_newer
+from hub.devices.receiver import is_newer
 
 OLD, NEW = "00000000000000aa", "00000000000000bb"
 
