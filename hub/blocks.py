@@ -31,6 +31,7 @@ from edge_agent.wire.topics import Leaf
 log = logging.getLogger(__name__)
 
 BLOCKS_FULL = "blocks.full"
+BLOCKS_UNFORESEEN = "blocks.unforeseen"
 
 QUEUE = 256
 WAIT_S = 0.2
@@ -100,8 +101,13 @@ class BlockServer:
             return True
         if self._is_denied(device):
             self.stats.dropped += 1
-        else:
+            return True
+        try:
             self._answer(device, request)
+        except Exception:
+            # One request; the device asks again where it got no answer.
+            self.stats.dropped += 1
+            log.exception(BLOCKS_UNFORESEEN, extra={"device": device})
         return True
 
     def _answer(self, device: str, request: BlockRequest) -> None:

@@ -35,6 +35,7 @@ from hub.backup.sealed import MAX_BYTES, seal
 from hub.config import Home, HubConfig
 from hub.errors import ConflictError, RefusedError
 from hub.files import sha256_of, sync_folder, write_durably
+from hub.identity.journal import JOURNAL_FILE
 from hub.releases.deltas import DELTAS_FILE
 from hub.releases.tuf_repo import TufRepo
 from hub.scratch import scratch_folder
@@ -186,7 +187,7 @@ class _Copy:
             self._keys[CONFIG_FILE] = home.config_file.read_bytes()
         else:
             self._add(home.config_file, CONFIG_FILE)
-        for path in (home.root_file, home.ca_file):
+        for path in (home.root_file, home.ca_file, home.path / JOURNAL_FILE):
             if path.exists():
                 self._add(path, path.name)
 

@@ -30,7 +30,7 @@ _MAX_MANIFEST_BYTES = 256 << 20
 _CHUNK_BYTES = 1 << 20
 _FILE_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _PLACES = (
-    rf"(hub\.db|hub\.toml|root\.json|ca\.pem|tuf/{_FILE_NAME}"
+    rf"(hub\.db|hub\.toml|root\.json|ca\.pem|revoked\.json|tuf/{_FILE_NAME}"
     rf"|artifacts/[0-9a-f]{{64}}|releases/[1-9][0-9]{{0,9}}/{_FILE_NAME})"
 )
 FilePath = Annotated[str, Meta(pattern=rf"^{_PLACES}\Z", max_length=256)]

@@ -264,7 +264,9 @@ def _print_detail(detail: DeviceDetail) -> None:
 def _clock_text(view: DeviceView) -> str:
     offset = f"{view.clock_offset_s:.1f} s"
     return (
-        f"{offset}, cannot be right: set it (NTP)" if view.clock_untrusted else offset
+        f"{offset}, untrusted: set it (NTP); the hub's own: `hub clock show`"
+        if view.clock_untrusted
+        else offset
     )
 
 

@@ -19,6 +19,7 @@ from edge_agent.wire.topics import Lane, Leaf
 from hub.config import Home
 from hub.devices.receiver import no_device
 from hub.devices.service import Publish
+from hub.identity.journal import note_revoked, rename_revoked
 from hub.storage import devices as store
 from hub.storage import erasure, identity, tombstones
 from hub.storage import rollouts as rollout_store
@@ -147,6 +148,8 @@ class GoneService:
         now = self._clock.wall()
         files = erase_from_jobs(self._home.jobs, device)
         rows = erasure.erase(self._engine, device, now)
+        with transaction(self._engine):  # one writer of the journal at a time
+            rename_revoked(self._home, device, erasure.pseudonym_of(device))
         erasure.settle(self._engine)
         made = Forgotten(
             device=device, forgotten_at=now, erased_at=None, rows=rows, files=files
@@ -156,6 +159,7 @@ class GoneService:
     def _retire(self, conn: Connection, device: str, now: float) -> Retired:
         store.store_retired(conn, device, now)
         identity.drop_token(conn, device)
+        note_revoked(conn, self._home, device, now)
         revoked = identity.revoke(conn, device, now)
         present = store.get_assignment(conn, device)
         if present is not None and present.envelope:

@@ -8,11 +8,12 @@ an older journal as well: what was revoked since then is known to nobody.
 
 from pathlib import Path
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, select, update
 
 from edge_agent.wire import codec
 from edge_agent.wire.errors import WireError
-from edge_agent.wire.types import DeviceId, Instant, Message, Short, prepare
+from edge_agent.wire.types import Instant, Message, Short, prepare
 from hub.config import Home
 from hub.errors import HubError
 from hub.files import write_durably
@@ -27,7 +28,7 @@ class Revocation(Message, frozen=True, kw_only=True):
     """One revoked certificate."""
 
     serial: Short
-    device: DeviceId
+    device: Short
     issued_at: Instant
     expires_at: Instant
     revoked_at: Instant
@@ -61,6 +62,18 @@ def note_revoked(conn: Connection, home: Home, device: str, now: float) -> None:
     if new:
         kept = [one for one in _read(path) if one.expires_at > now]
         write_durably(path, codec.encode(Revocations(certificates=[*kept, *new])))
+
+
+def rename_revoked(home: Home, device: str, pseudonym: str) -> None:
+    """Keep the certificates of a device under another name; in a transaction."""
+    path = home.path / JOURNAL_FILE
+    noted = _read(path)
+    if any(one.device == device for one in noted):
+        kept = [
+            replace(one, device=pseudonym) if one.device == device else one
+            for one in noted
+        ]
+        write_durably(path, codec.encode(Revocations(certificates=kept)))
 
 
 def renew_revocations(engine: Engine, home: Home) -> int:

@@ -18,6 +18,7 @@ from hub.ingest.admission import NOBODY, Admission
 from hub.ingest.hearing import Hearing
 from hub.storage import device_days, devices
 from hub.storage.db import transaction
+from hub.storage.tombstones import forgotten_among
 
 log = logging.getLogger(__name__)
 
@@ -96,4 +97,6 @@ class Overload:
                 contextlib.suppress(SQLAlchemyError),
                 transaction(self._engine) as connection,
             ):
+                for gone in forgotten_among(connection, set(refused)):
+                    del refused[gone]
                 device_days.note_refused(connection, refused, self._clock.wall())

@@ -49,6 +49,7 @@ INGEST_FAILED = "ingest.failed"
 INGEST_RECOVERED = "ingest.recovered"
 INGEST_FULL = "ingest.full"
 INGEST_POISON = "ingest.poison"
+INGEST_UNFORESEEN = "ingest.unforeseen"
 INGEST_POISON_DROPPED = "ingest.poison_dropped"
 
 WAIT_S = 0.2
@@ -331,7 +332,13 @@ def _set_aside(
 
 def _decode(message: _Message) -> _Message:
     """Decode a message's batch, or say why it cannot be."""
-    return replace(message, found=read_batch(message.topic, message.payload))
+    try:
+        return replace(message, found=read_batch(message.topic, message.payload))
+    except Exception as error:
+        # What no bound foresaw is the message's fault, or passes: it is not
+        # acknowledged, so an honest device sends it again.
+        log.exception(INGEST_UNFORESEEN, extra={"bytes": len(message.payload)})
+        return _poisoned(message, f"reading it failed: {error!r}")
 
 
 def _poisoned(message: _Message, reason: str) -> _Message:

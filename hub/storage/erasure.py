@@ -135,13 +135,18 @@ def _is_from(device: str) -> ColumnElement[bool]:
     return or_(POISON.c.topic == topic, under)
 
 
+def pseudonym_of(device: str) -> str:
+    """Return under what name the certificates of an erased device are kept."""
+    return f"{PSEUDONYM}{digest_of(device)[:63]}"
+
+
 def _revoke(conn: Connection, device: str, at: float) -> int:
     """Keep the numbers of certificates, for the list of revocations."""
     return conn.execute(
         update(CERTIFICATES)
         .where(CERTIFICATES.c.device == device)
         .values(
-            device=f"{PSEUDONYM}{digest_of(device)[:63]}",
+            device=pseudonym_of(device),
             revoked_at=func.coalesce(CERTIFICATES.c.revoked_at, at),
         )
     ).rowcount
