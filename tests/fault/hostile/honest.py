@@ -38,6 +38,7 @@ class HonestDevice:
         self.acknowledged = 0
         self._upto = dict.fromkeys((Lane.METRIC, Lane.ALERT), 0)
         self._version, self._beats = 0, 0
+        self._lock = threading.Lock()
         birth = Presence(device=name, boot=self.boot, online=True, at=time.time())
         self.wire.say(topics.leaf(name, Leaf.PRESENCE), codec.encode(birth), keep=True)
 
@@ -51,6 +52,10 @@ class HonestDevice:
         Raises:
             UnheardError: It was not within ``limit_s``.
         """
+        with self._lock:
+            return self._beat(limit_s)
+
+    def _beat(self, limit_s: float) -> float:
         lane = Lane.ALERT if self._beats % 4 == 3 else Lane.METRIC
         self._beats += 1
         lo = self._upto[lane] + 1
@@ -142,13 +147,3 @@ def read_acks(wire: Wire) -> Sequence[Ack]:
         for topic, payload in tuple(wire.inbox)
         if topic.endswith("/ack")
     ]
-
-
-def beat_until(
-    device: HonestDevice, stop: threading.Event, every_s: float
-) -> list[float]:
-    """Beat until ``stop``; return how long each acknowledgement took."""
-    taken = []
-    while not stop.wait(every_s):
-        taken.append(device.beat())
-    return taken

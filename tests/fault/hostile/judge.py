@@ -37,16 +37,15 @@ def find_harm(
         return [*harm, f"the hub ended:\n{arena.last_words()}"]
     harm += _unheard(arena)
     if not arena.web.healthy():
-        harm.append("/healthz does not answer, or without a broker")
-    if arena.alive:
-        harm += _grown(before, Vitals.of(arena), attempt)
+        return [*harm, f"/healthz does not answer:\n{arena.last_words()}"]
+    harm += _grown(before, Vitals.of(arena), attempt)
     if not harm and attempt.exports:
         harm += _commands(arena)
     if not harm and attempt.restarts:
         arena.stop_hub()
         arena.start_hub()
         harm += _unheard(arena)
-    return harm if arena.alive else [*harm, f"the hub ended:\n{arena.last_words()}"]
+    return harm
 
 
 def _unheard(arena: Arena) -> list[str]:

@@ -9,6 +9,8 @@ from tests.fault.hostile import (
 )
 from tests.fault.hostile.outcome import ATTEMPTS
 
+__all__ = ["ATTEMPTS", "security_table"]
+
 MODULES = (wild_profiles, wild_batches, wild_control, wild_sessions, strangers)
 TEST = "test_no_attempt_harms_the_hub_or_the_honest"
 BEGIN, END = "<!-- hostile: tests/fault/hostile/kit.py -->", "<!-- end of hostile -->"

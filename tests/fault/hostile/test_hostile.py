@@ -12,8 +12,8 @@ import pytest
 
 from tests.fault.hostile.arena import Arena
 from tests.fault.hostile.judge import Vitals, find_harm
-from tests.fault.hostile.kit import ATTEMPTS, BEGIN, END, TEST, security_table
-from tests.fault.hostile.outcome import Outcome
+from tests.fault.hostile.kit import BEGIN, END, TEST, security_table
+from tests.fault.hostile.outcome import ATTEMPTS, Outcome
 from tests.fault.hostile.scene import Scene
 
 ROOT = Path(__file__).parents[3]

@@ -17,7 +17,7 @@ IGNORED, BELIEVED = Outcome.IGNORED, Outcome.BELIEVED
 HUGE = 2**53
 
 
-def twin(device: Hostile, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def twin(device: Hostile, /, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return a twin, with changes."""
     plain = {
         "device": device.name,
@@ -29,7 +29,7 @@ def twin(device: Hostile, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     return plain | changes
 
 
-def birth(device: Hostile, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def birth(device: Hostile, /, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return a presence, with changes."""
     plain = {"device": device.name, "boot": device.boot, "online": True, "at": 1.0}
     return plain | changes

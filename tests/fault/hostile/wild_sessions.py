@@ -4,7 +4,7 @@ import os
 import time
 from datetime import UTC, datetime, timedelta
 
-import paho.mqtt.client as mqtt
+from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_agent.wire import topics
 from edge_agent.wire.topics import Leaf
@@ -67,7 +67,10 @@ def a_will_for_others(scene: Scene) -> Outcome:
     """Wills on an honest device's presence and on the hub's metadata."""
     victim = scene.arena.honest[0]
     death = {"device": victim.name, "boot": victim.boot, "online": False, "at": 1.0}
-    foreign = ((topics.leaf(victim.name, Leaf.PRESENCE), death), (topics.HUB_TUF, {}))
+    foreign: tuple[tuple[str, dict[str, object]], ...] = (
+        (topics.leaf(victim.name, Leaf.PRESENCE), death),
+        (topics.HUB_TUF, {}),
+    )
     for topic, document in foreign:
         device = scene.hostile(will=(topic, _json(document)))
         device.wire.drop()
@@ -118,7 +121,7 @@ def a_storm_of_connections(scene: Scene) -> Outcome:
 @attempt(KEPT, REFUSED)
 def an_old_mqtt(scene: Scene) -> Outcome:
     """MQTT 3.1, with a presence of protocol 0."""
-    device = scene.hostile(version=mqtt.MQTTv31)
+    device = scene.hostile(version=MQTTProtocolVersion.MQTTv31)
     if not device.wire.accepted:
         return REFUSED
     device.control(Leaf.PRESENCE, birth(device, protocol=0))

@@ -6,7 +6,7 @@ import time
 from collections import deque
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.base.tls import client_context
 
@@ -25,7 +25,7 @@ class Wire:
         files: tuple[str, ...],
         *,
         will: tuple[str, bytes] | None = None,
-        version: int = mqtt.MQTTv311,
+        version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311,
     ) -> None:
         """Connect; ``accepted`` tells whether the broker let it in."""
         self.inbox: deque[tuple[str, bytes]] = deque(maxlen=KEPT)
@@ -35,7 +35,7 @@ class Wire:
         self._client = client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
-            protocol=mqtt.MQTTProtocolVersion(version),
+            protocol=version,
             reconnect_on_failure=False,
         )
         client.tls_set_context(client_context(*files))
