@@ -4,6 +4,7 @@ The home is made once and copied, so that a hub which an attempt has ruined is r
 by a new one within seconds. Ports stay the same.
 """
 
+import os
 import shutil
 import signal
 import ssl
@@ -148,7 +149,10 @@ class Arena:
         words = [sys.executable, "-m", "hub", "--home", str(self.home.path), "serve"]
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                [PRLIMIT, limit, *words], stdout=out, stderr=out
+                [PRLIMIT, limit, *words],
+                stdout=out,
+                stderr=out,
+                env=os.environ | {"PYTHONFAULTHANDLER": "1"},
             )
         wait_for(lambda: not self.alive or is_listening(self._api), "the hub's port")
         wait_for(lambda: not self.alive or self.web.healthy(), "a healthy hub")

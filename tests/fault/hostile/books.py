@@ -53,10 +53,13 @@ class Books:
         )
         return str(found or "")
 
-    def drifting(self) -> bool:
-        """Tell whether an alert of drift is open."""
+    def drifting(self, cohort: str) -> bool:
+        """Tell whether there is an alert of drift in a cohort."""
         return bool(
-            self._one("SELECT COUNT(*) FROM alerts WHERE rule = 'drift'"),
+            self._one(
+                "SELECT COUNT(*) FROM alerts WHERE rule = 'drift' AND cohort = ?",
+                cohort,
+            )
         )
 
     def _document(self, column: str, device: str) -> dict[str, Any]:

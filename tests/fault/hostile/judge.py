@@ -7,6 +7,7 @@ from typing import Self
 
 from tests.fault.hostile.arena import Arena, hub_command
 from tests.fault.hostile.outcome import Attempt, Outcome
+from tests.fault.hostile.scene import Scene
 
 RSS_GROWTH_MIB = 192.0
 """For any one attempt: a few batches of 8 MiB as objects, which the allocator keeps."""
@@ -29,9 +30,10 @@ class Vitals:
 
 
 def find_harm(
-    arena: Arena, attempt: Attempt, before: Vitals, observed: Outcome
+    scene: Scene, attempt: Attempt, before: Vitals, observed: Outcome
 ) -> list[str]:
     """Return all that is not as it should be; nothing where the hub held."""
+    arena = scene.arena
     harm = [] if observed in attempt.right else [f"{observed}, not {attempt.right}"]
     if not arena.alive:
         return [*harm, f"the hub ended:\n{arena.last_words()}"]
@@ -40,7 +42,7 @@ def find_harm(
         return [*harm, f"/healthz does not answer:\n{arena.last_words()}"]
     harm += _grown(before, Vitals.of(arena), attempt)
     if not harm and attempt.exports:
-        harm += _commands(arena)
+        harm += _commands(scene)
     if not harm and attempt.restarts:
         arena.stop_hub()
         arena.start_hub()
@@ -75,13 +77,14 @@ def _grown(before: Vitals, after: Vitals, attempt: Attempt) -> list[str]:
     ]
 
 
-def _commands(arena: Arena) -> list[str]:
+def _commands(scene: Scene) -> list[str]:
     """Run the commands that read everything; what they print may not be acted on."""
+    arena = scene.arena
     file = arena.folder / f"export-{len(list(arena.folder.glob('export-*')))}.db"
     words: tuple[tuple[str, ...], ...] = (
         ("export", "--sqlite", str(file)),
         ("devices", "list"),
-        ("ingest", "quarantine", "list"),
+        ("devices", "get", scene.cast[0].name),
     )
     harm = []
     for command in words:

@@ -14,7 +14,7 @@ from edge_agent.wire.enrol import RENEW_PURPOSE
 from tests.fault.hostile.arena import DESCRIPTORS
 from tests.fault.hostile.outcome import Outcome, attempt
 from tests.fault.hostile.scene import Scene
-from tests.fault.hostile.web import BRIEF_S, LOCAL
+from tests.fault.hostile.web import BRIEF_S, LOCAL, STRANGER
 from tests.mtls import new_request
 
 IGNORED, REFUSED, BELIEVED = Outcome.IGNORED, Outcome.REFUSED, Outcome.BELIEVED
@@ -92,7 +92,7 @@ def pages_that_nobody_needs(scene: Scene) -> Outcome:
 def enrolments_without_a_token(scene: Scene) -> Outcome:
     """40 enrolments from one address while an honest device enrols from another."""
     body = json.dumps({"device": "x", "token": "guess", "csr": "x"}).encode()
-    found = {scene.arena.web.post("/enroll", body) for _ in range(SPAM)}
+    found = scene.arena.web.repeat("/enroll", body, SPAM, STRANGER)
     return _enrols(scene, "newcomer") if found <= {0, 400, 403, 429} else BELIEVED
 
 
@@ -102,7 +102,7 @@ def renewals_with_a_foreign_key(scene: Scene) -> Outcome:
     device = scene.hostile()
     victim = scene.arena.rig.enrol(f"victim-{scene.number}")
     false = renewal(victim, device.files)
-    found = {scene.arena.web.post("/renew", false, LOCAL) for _ in range(SPAM)}
+    found = scene.arena.web.repeat("/renew", false, SPAM, LOCAL)
     true = scene.arena.web.post("/renew", renewal(victim, victim), LOCAL)
     return REFUSED if true == 200 and 200 not in found else BELIEVED
 

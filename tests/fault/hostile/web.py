@@ -1,5 +1,6 @@
 """The hub's HTTP server, asked well or badly, from any address of this machine."""
 
+import re
 import socket
 import ssl
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ class Web:
         """Send a request as it is and return the status; 0 if there is no answer."""
         parts = self.text(request, source).split(" ", 2)
         return int(parts[1]) if len(parts) > 2 else 0
+
+    def repeat(self, path: str, body: bytes, times: int, source: str) -> set[int]:
+        """Post a document so often on one connection; return the statuses."""
+        request = _head("POST", path, len(body)).replace(b"close", b"keep-alive") + body
+        last = _head("POST", path, len(body)) + body
+        text = self.text(request * (times - 1) + last, source)
+        return {int(found) for found in re.findall(r"HTTP/1.1 (\d{3}) ", text)}
 
     def get(self, path: str, source: str = STRANGER) -> int:
         """Ask for a path and return the status."""

@@ -61,7 +61,7 @@ def a_twin_of_another_device(scene: Scene) -> Outcome:
     return BELIEVED if harmed or books.twin(device.name) else IGNORED
 
 
-@attempt(KEPT, IGNORED)
+@attempt(KEPT, IGNORED, exports=True)
 def a_twin_with_odd_fields(scene: Scene) -> Outcome:
     """A twin with every field at its bound, painted texts and half a MiB of unknown."""
     device = scene.hostile()

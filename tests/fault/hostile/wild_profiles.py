@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_agent.wire.codec import decode
 from edge_agent.wire.profile import ReferenceProfile
+from edge_agent.wire.topics import Leaf
 from tests.fault.hostile.arena import wait_for
 from tests.fault.hostile.outcome import Outcome, attempt
 from tests.fault.hostile.scene import Hostile, Scene, pack
@@ -48,13 +49,17 @@ def moment(**changes: float) -> dict[str, float]:
     return plain | changes
 
 
-def announce(device: Hostile, release: int = 1, **fields: Any) -> None:  # noqa: ANN401
-    """Report a twin that runs a release."""
-    twin = {"device": device.name, "boot": device.boot, "version": 1, "at": time.time()}
-    device.wire.say(
-        f"shoal/v1/{device.name}/reported",
-        json.dumps(twin | {"release": release} | fields).encode(),
-    )
+def announce(scene: Scene, device: Hostile) -> None:
+    """Report that a device runs release 1, in a cohort of this attempt alone."""
+    own = {"device": device.name, "boot": device.boot, "at": time.time()}
+    labels = {"cohort": cohort(scene)}
+    device.control(Leaf.PRESENCE, own | {"online": True, "labels": labels})
+    device.control(Leaf.REPORTED, own | {"version": 1, "release": 1})
+
+
+def cohort(scene: Scene) -> str:
+    """Return the cohort of the devices of this attempt."""
+    return f"attempt-{scene.number}"
 
 
 def feedback(number: int, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -90,7 +95,7 @@ def sample(number: int, shape: list[int], data: bytes) -> dict[str, Any]:
 def moments_of_one_channel_only(scene: Scene) -> Outcome:
     """Profiles of 600 rows with right counts and a single entry in `moments`, twice."""
     device = scene.hostile()
-    announce(device)
+    announce(scene, device)
     for seq in (1, 2):
         row = profile(scene, seq, moments=[moment()])
         device.rows("profile", row, lo=seq, base=seq - 1)
@@ -103,7 +108,7 @@ def means_beyond_all_numbers(scene: Scene) -> Outcome:
     fates = []
     for mean in (1e308, -1e308):
         device = scene.hostile()
-        announce(device)
+        announce(scene, device)
         for seq in (1, 2):
             moments = [moment(n=HUGE, mean=mean if seq == 2 else 0.0)] * 9
             device.rows(
@@ -134,11 +139,11 @@ def a_number_that_is_none(scene: Scene) -> Outcome:
     return scene.fate(device)
 
 
-@attempt(QUARANTINED, KEPT, exports=True)
+@attempt(QUARANTINED, KEPT)
 def counts_of_everything(scene: Scene) -> Outcome:
     """Profiles in which every count, row and latency is 2^53."""
     device = scene.hostile()
-    announce(device)
+    announce(scene, device)
     for seq in (1, 2, 3):
         row = profile(scene, seq, rows=HUGE, latency={"1": HUGE})
         counts = [[HUGE] * len(channel) for channel in row["profile"]["counts"]]
@@ -151,7 +156,7 @@ def counts_of_everything(scene: Scene) -> Outcome:
 def counts_of_no_known_shape(scene: Scene) -> Outcome:
     """Profiles of 256 channels with 256 bins, of none, and of channels without bins."""
     device = scene.hostile()
-    announce(device)
+    announce(scene, device)
     shapes: list[list[list[int]]] = [[[1] * 256] * 256, [], [[]] * 9]
     for seq, counts in enumerate(shapes, start=1):
         row = profile(scene, counts=counts)
@@ -163,14 +168,14 @@ def counts_of_no_known_shape(scene: Scene) -> Outcome:
 def latencies_that_are_no_bins(scene: Scene) -> Outcome:
     """Latency bins called `x`, `-1` and 10^400, and 50,000 reasons of rejection."""
     device = scene.hostile()
-    announce(device)
+    announce(scene, device)
     latency = {"x": 1, "-1": 1, "1" + "0" * 400: 1}
     rejected = {f"reason {n}": 1 for n in range(50_000)}
     device.rows("profile", profile(scene, latency=latency, rejected=rejected))
     return scene.fate(device)
 
 
-@attempt(QUARANTINED, KEPT, exports=True)
+@attempt(QUARANTINED, KEPT)
 def windows_that_end_before_they_begin(scene: Scene) -> Outcome:
     """A window from the year 5138 to 1970."""
     device = scene.hostile()
@@ -179,7 +184,7 @@ def windows_that_end_before_they_begin(scene: Scene) -> Outcome:
     return scene.fate(device)
 
 
-@attempt(QUARANTINED, KEPT, exports=True)
+@attempt(QUARANTINED, KEPT)
 def health_at_every_bound(scene: Scene) -> Outcome:
     """Health records with every number at its bound, and latencies of -1e308."""
     device = scene.hostile()
@@ -211,12 +216,13 @@ def a_sample_whose_shape_wraps(scene: Scene) -> Outcome:
     """While a job collects: a sample of a shape whose product wraps to what fits."""
     pair = scene.hostile(), scene.hostile()
     for device in pair:
-        announce(device)
+        announce(scene, device)
         for seq in (1, 2):
             device.rows("profile", profile(scene, seq), lo=seq, base=seq - 1)
-    wait_for(scene.arena.books.drifting, "an alert of drift")
+    books = scene.arena.books
+    wait_for(lambda: books.drifting(cohort(scene)), "an alert of drift")
     device = scene.hostile()
-    announce(device)
+    announce(scene, device)
     device.rows("sample", sample(1, WRAPS, b"\0" * 64), lane="sample")
     pair[0].rows("sample", sample(2, WRAPS, b"\0" * 64), lane="sample")
     return scene.fate(device)
