@@ -121,7 +121,9 @@ class HubLink:
         client.max_queued_messages_set(MAX_QUEUED)
         client.max_inflight_messages_set(MAX_INFLIGHT)
         client.on_connect = self._connected
-        client.on_connect_fail = self._connect_failed
+        # Without this whoever publishes writes to the socket, and two threads in one
+        # TLS connection corrupt the memory of the process.
+        client.on_socket_register_write = lambda *_: None
         client.on_disconnect = self._disconnected
         client.on_subscribe = self._subscribed
         client.on_message = self._message
@@ -175,7 +177,7 @@ class HubLink:
         while True:
             spoken = self._choice.version
             with contextlib.suppress(OSError):  # said by on_connect_fail
-                self._client.loop_forever()
+                self._run_client()
                 self._choice.note(self._answer)
             if self._answer is Answer.ACCEPTED:
                 wait_s = RECONNECT_MIN_S
@@ -190,6 +192,21 @@ class HubLink:
                     self._confirmed.forget()
                     self._client = self._new_client()
                 self._call_broker()
+
+    def _run_client(self) -> None:
+        """Connect and be connected until that ends; only this thread uses the socket.
+
+        Raises:
+            OSError: The broker cannot be reached.
+        """
+        client = self._client
+        try:
+            client.reconnect()
+        except OSError:
+            self._say_down("cannot connect")
+            raise
+        while client.loop() == mqtt.MQTT_ERR_SUCCESS:
+            pass
 
     def _call_broker(self) -> None:
         host, port = self._config.host, self._config.port
@@ -304,9 +321,6 @@ class HubLink:
                 client.subscribe(filters)
             elif self._persistent:
                 client.unsubscribe([name for name, _ in filters])
-
-    def _connect_failed(self, _client: mqtt.Client, _userdata: object) -> None:
-        self._say_down("cannot connect")
 
     def _disconnected(
         self,
