@@ -28,7 +28,6 @@ PENDING: dict[str, str] = {
     "samples-that-take-a-year-of-disk": "share",
     "junk-that-is-retained": "share",
     "the-largest-packets": "share",
-    "a-flood-of-small-messages": "share",
     "a-flood-of-births": "share",
     "boots-by-the-thousand": "share",
     "connections-that-say-nothing": "strangers",
@@ -36,6 +35,7 @@ PENDING: dict[str, str] = {
     "pages-that-nobody-needs": "strangers",
     "enrolments-without-a-token": "strangers",
     "renewals-with-a-foreign-key": "strangers",
+    "a-twin-with-odd-fields": "text",
     "revoked-and-still-talking": "revocation",
     "a-session-beyond-its-certificate": "revocation",
 }
