@@ -176,7 +176,7 @@ class HubLink:
         wait_s = RECONNECT_MIN_S
         while True:
             spoken = self._choice.version
-            with contextlib.suppress(OSError):  # said by on_connect_fail
+            with contextlib.suppress(OSError):  # said by _run_client
                 self._run_client()
                 self._choice.note(self._answer)
             if self._answer is Answer.ACCEPTED:
