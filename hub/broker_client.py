@@ -33,7 +33,10 @@ class Session:
     persistent: bool
 
     def make_client(self, context: ssl.SSLContext | None) -> mqtt.Client:
-        """Return a client that acknowledges by hand and is not connected."""
+        """Return a client that acknowledges by hand and is not connected.
+
+        Only the thread that steps its loop uses the socket.
+        """
         is_v5 = self.version == V5
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
@@ -48,6 +51,9 @@ class Session:
         client.max_queued_messages_set(MAX_QUEUED)
         client.max_inflight_messages_set(MAX_INFLIGHT)
         client.on_socket_open = send_at_once
+        # Without this whoever publishes writes to the socket, and two threads in one
+        # TLS connection corrupt the memory of the process.
+        client.on_socket_register_write = lambda *_: None
         return client
 
     def call_broker(self, client: mqtt.Client) -> None:

@@ -107,7 +107,6 @@ class HubLink:
     def _new_client(self) -> mqtt.Client:
         client = self._session().make_client(self._context)
         client.on_connect = self._connected
-        client.on_connect_fail = self._connect_failed
         client.on_disconnect = self._disconnected
         client.on_subscribe = self._subscribed
         client.on_message = self._message
@@ -165,8 +164,8 @@ class HubLink:
         wait_s = RECONNECT_MIN_S
         while True:
             spoken = self._choice.version
-            with contextlib.suppress(OSError):  # said by on_connect_fail
-                self._client.loop_forever()
+            with contextlib.suppress(OSError):  # said by _run_client
+                self._run_client()
                 self._choice.note(self._answer)
             if self._answer is Answer.ACCEPTED:
                 wait_s = RECONNECT_MIN_S
@@ -182,6 +181,22 @@ class HubLink:
                     self._confirmed.forget()
                     self._client = self._new_client()
                 self._session().call_broker(self._client)
+
+    def _run_client(self) -> None:
+        """Connect and be connected until that ends; only this thread uses the socket.
+
+        Raises:
+            OSError: The broker cannot be reached.
+        """
+        client = self._client
+        try:
+            client.reconnect()
+        except OSError:
+            self._rivals.note_unreachable()
+            self._say_down("cannot connect")
+            raise
+        while client.loop() == mqtt.MQTT_ERR_SUCCESS:
+            pass
 
     def wait_up(self, timeout_s: float) -> bool:
         """Wait until connected, at most ``timeout_s``."""
@@ -305,10 +320,6 @@ class HubLink:
             client.unsubscribe([*leaves, requests])
         if self._own_root is not None:
             client.subscribe(topics.HUB_TUF, 0)
-
-    def _connect_failed(self, _client: mqtt.Client, _userdata: object) -> None:
-        self._rivals.note_unreachable()
-        self._say_down("cannot connect")
 
     def _disconnected(
         self,

@@ -1,0 +1,1 @@
+"""An enrolled device that speaks the wire badly, and what a real hub makes of it."""
