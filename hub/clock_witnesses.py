@@ -1,15 +1,22 @@
 """Times that have been, as far as the hub itself stored or signed them."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import msgspec
 from sqlalchemy import Engine, func, select
 
+from edge_agent.wire.errors import UNREADABLE
 from edge_agent.wire.trust import read_signed_at
 from hub.clock_trust import HubClock
 from hub.config import Home
-from hub.errors import HubError
+from hub.releases.metadata_set import TIMESTAMP_FILE
 from hub.releases.tuf_repo import TufRepo
 from hub.storage.tables import DEVICES, RECORDS
+
+
+class _Signed(msgspec.Struct):
+    signed: dict[str, Any]
 
 
 def witnesses_of(engine: Engine, tuf: TufRepo) -> Callable[[], Sequence[float]]:
@@ -26,10 +33,14 @@ def witnesses_of(engine: Engine, tuf: TufRepo) -> Callable[[], Sequence[float]]:
 
 
 def signed_at(tuf: TufRepo) -> float:
-    """Return when the present timestamp was signed (0: there is none)."""
+    """Return when the present timestamp was signed (0: there is none).
+
+    The file is replaced in one step, so this waits for nobody who signs.
+    """
     try:
-        return read_signed_at(tuf.present().timestamp.signed.unrecognized_fields)
-    except HubError:
+        body = (tuf.folder / TIMESTAMP_FILE).read_bytes()
+        return read_signed_at(msgspec.json.decode(body, type=_Signed).signed)
+    except (OSError, *UNREADABLE):
         return 0.0
 
 

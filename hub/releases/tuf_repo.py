@@ -216,6 +216,11 @@ class TufRepo:
         self._prune(new)
         return new
 
+    @property
+    def folder(self) -> Path:
+        """Where the metadata lies."""
+        return self._folder
+
     def present(self) -> MetadataSet:
         """Return the present set.
 

@@ -136,6 +136,7 @@ def denied_devices(conn: Connection, now: float) -> set[str]:
     """
     found = (
         select(CERTIFICATES.c.device)
+        .where(CERTIFICATES.c.device.not_like(f"{PSEUDONYM}%"))
         .group_by(CERTIFICATES.c.device)
         .having(now >= _VALID_UNTIL)
     )

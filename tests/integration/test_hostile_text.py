@@ -76,9 +76,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     create_home(Home(folder / "home"), SystemClock())
     services = open_services(Home(folder / "home"))
+    services.releases.publish(services.releases.take_in_once(make_bundle(folder / "b")))
     _speak(services.devices.inbox.put)
     services.devices.receive()
-    services.releases.publish(services.releases.take_in_once(make_bundle(folder / "b")))
     services.rollouts.start(1)
     with transaction(services.engine) as conn:
         poison.write_poison(conn, HOSTILE, HOSTILE.encode(), reason=HOSTILE, at=1.0)

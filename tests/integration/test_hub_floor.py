@@ -91,7 +91,7 @@ def test_the_hub_cannot_sign_a_floor(folder: Path) -> None:
     refused = run(folder, "floor", "2", brings=False)
     assert run(folder, "floor", "2").exit_code == 0
 
-    assert refused.exit_code == 4
+    assert refused.exit_code == 4, refused.stderr
     assert "HUB-KEYS-005" in refused.stderr
     assert run(folder, "floor", "0").exit_code == 0
     assert run(folder, "floor", brings=False).stdout == "0\n"
@@ -113,12 +113,14 @@ def test_a_protected_release_key_makes_releases_wait_for_a_person(
     rollout = services.rollouts.start(release)
     services.rollouts.tick()
     waiting = services.rollouts.get(rollout)[0]
+    accept = ["--home", str(folder / "home"), "clock", "accept"]
+    assert CliRunner().invoke(cli, accept).exit_code == 0
     refused = run(folder, "publish", str(release), brings=False)
 
     signed = run(folder, "publish", str(release))
 
     assert waiting.reason == "waits for its signature: hub releases publish 3"
-    assert refused.exit_code == 4
+    assert refused.exit_code == 4, refused.stderr
     assert signed.exit_code == 0, signed.stderr
     services.rollouts.tick()
     assert services.rollouts.get(rollout)[0].state.value == "CANARY"

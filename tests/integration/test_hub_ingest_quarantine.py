@@ -180,14 +180,20 @@ def test_the_quarantine_is_bounded_and_drops_the_oldest(
         connection.execute(
             POISON.insert(),
             [
-                {"received_at": 1.0, "topic": f"t{n}", "reason": "r", "payload": b"x"}
+                {
+                    "received_at": 1.0,
+                    "topic": f"shoal/v1/d{n}/up/metric",
+                    "reason": "r",
+                    "payload": b"x",
+                }
                 for n in range(poison.MAX_ROWS)
             ],
         )
     writer = IngestWriter(engine, SystemClock(), lambda *_: None, IngestConfig())
     for _ in range(2):
         writer.offer(TOPIC, b"bad", lambda: None)
-    writer.step(1.0)
+    while writer.step(0.0):
+        pass
 
     with engine.connect() as connection:
         rows = poison.list_poison(connection)
@@ -212,9 +218,10 @@ def test_the_quarantine_is_bounded_in_bytes(engine: Engine) -> None:
     size = 1 << 20
     count = poison.MAX_TOTAL_BYTES // size
     with transaction(engine) as connection:
-        for _ in range(count + 1):
-            poison.write_poison(connection, TOPIC, bytes(size), reason="r", at=1.0)
-        assert poison.trim_poison(connection) == 1
+        for number in range(count):
+            topic = topics.up(f"dev-{number}", Lane.METRIC)
+            poison.write_poison(connection, topic, bytes(size), reason="r", at=1.0)
+        assert poison.trim_poison(connection) == 1  # topics and reasons count too
         poison.write_poison(connection, TOPIC, bytes(size + 1), reason="r", at=1.0)
         cut = poison.list_poison(connection)[-1]
     assert cut.size == poison.CUT_BYTES

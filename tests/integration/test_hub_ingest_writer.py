@@ -255,7 +255,7 @@ def test_a_revoked_device_is_not_taken_in(rig: Rig) -> None:
     rig.offer(batch(1, 2), TOPIC.replace("dev-1", "dev-2"))
     rig.drain()
 
-    assert rig.said == ["ack shoal/v1/dev-2/ack", "puback", "puback"]
+    assert sorted(rig.said) == ["ack shoal/v1/dev-2/ack", "puback", "puback"]
     assert rig.seqs() == [1, 2]
     with rig.engine.connect() as connection:
         assert "revoked" in str(connection.scalar(select(POISON.c.reason)))
