@@ -18,29 +18,6 @@ from tests.fault.hostile.scene import Scene
 
 ROOT = Path(__file__).parents[3]
 HONEST = 3
-PENDING: dict[str, str] = {
-    "moments-of-one-channel-only": "meaning",
-    "means-beyond-all-numbers": "meaning",
-    "a-negative-second-moment": "meaning",
-    "a-sample-whose-shape-wraps": "meaning",
-    "counts-of-no-known-shape": "meaning",
-    "kinds-with-a-name-of-8-mib": "share",
-    "samples-that-take-a-year-of-disk": "share",
-    "junk-that-is-retained": "share",
-    "the-largest-packets": "share",
-    "a-flood-of-births": "share",
-    "boots-by-the-thousand": "share",
-    "connections-that-say-nothing": "strangers",
-    "a-length-and-chunks": "strangers",
-    "pages-that-nobody-needs": "strangers",
-    "enrolments-without-a-token": "strangers",
-    "renewals-with-a-foreign-key": "strangers",
-    "a-twin-with-odd-fields": "text",
-    "revoked-and-still-talking": "revocation",
-    "a-session-beyond-its-certificate": "revocation",
-}
-"""Attempts that do harm today, and the part of the hub that will hold against them."""
-
 _numbers = itertools.count()
 
 
@@ -59,11 +36,7 @@ def test_no_attempt_harms_the_hub_or_the_honest(arena: Arena, name: str) -> None
     if harm:
         arena.end()
         arena.begin()
-    if name not in PENDING:
-        assert harm == []
-        return
-    assert harm, f"{name} does no harm any more: take it from PENDING"
-    pytest.xfail(f"{PENDING[name]}: {harm[0]}")
+    assert harm == []
 
 
 def carry_out(arena: Arena, name: str) -> list[str]:
@@ -99,4 +72,3 @@ def test_the_table_of_attempts_is_the_kit() -> None:
     assert table == security_table()
     assert globals()[TEST]
     assert len(ATTEMPTS) >= 40
-    assert set(PENDING) <= set(ATTEMPTS)

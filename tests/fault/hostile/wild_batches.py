@@ -127,7 +127,7 @@ def two_contents_of_one_number(scene: Scene) -> Outcome:
     return scene.fate(device)
 
 
-@attempt(KEPT, DROPPED, IGNORED)
+@attempt(KEPT, DROPPED, IGNORED, disk_mib=12)
 def boots_by_the_thousand(scene: Scene) -> Outcome:
     """2,000 boots, each with a stream of one record in each of two lanes."""
     device = scene.hostile()

@@ -91,7 +91,7 @@ def sample(number: int, shape: list[int], data: bytes) -> dict[str, Any]:
     }
 
 
-@attempt(QUARANTINED, restarts=True)
+@attempt(KEPT, QUARANTINED, restarts=True)
 def moments_of_one_channel_only(scene: Scene) -> Outcome:
     """Profiles of 600 rows with right counts and a single entry in `moments`, twice."""
     device = scene.hostile()
@@ -247,7 +247,7 @@ def samples_that_nobody_asked_for(scene: Scene) -> Outcome:
     return scene.fate(device)
 
 
-@attempt(KEPT, DROPPED, disk_mib=40)
+@attempt(KEPT, DROPPED, QUARANTINED, disk_mib=40)
 def samples_that_take_a_year_of_disk(scene: Scene) -> Outcome:
     """64 MiB of valid samples that are 200 KiB on the wire."""
     device = scene.hostile()

@@ -8,6 +8,8 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_agent.wire import topics
 from edge_agent.wire.topics import Leaf
+from hub.storage.db import transaction
+from hub.storage.identity import add_certificate
 from tests.fault.hostile.outcome import Outcome, attempt
 from tests.fault.hostile.scene import Hostile, Scene, columns, pack
 from tests.fault.hostile.wild_control import _json, _step, birth, twin
@@ -184,6 +186,14 @@ def a_session_beyond_its_certificate(scene: Scene) -> Outcome:
     then = datetime.now(UTC) - timedelta(days=days) + timedelta(seconds=LIFE_S)
     name = f"hostile-{scene.number}-late"
     issued = arena.services.identity.authority().sign_device(csr.encode(), name, then)
+    with transaction(arena.services.engine) as connection:
+        add_certificate(
+            connection,
+            issued.serial,
+            name,
+            issued_at=then.timestamp(),
+            expires_at=issued.expires_at,
+        )
     wire = Wire(name, arena.port, arena.rig.write(name, issued.pem.decode(), key))
     if not wire.accepted:
         return REFUSED
