@@ -359,9 +359,8 @@ class HubLink:
         _properties: object,
     ) -> None:
         if any(reason.is_failure for reason in reasons):
-            log.error(
-                LINK_REFUSED, extra={"reason": "the broker denies a subscription"}
-            )
+            facts = {"reason": "the broker denies a subscription"}
+            log.error(LINK_REFUSED, extra=facts)
 
     def _message(
         self, client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
@@ -374,8 +373,9 @@ class HubLink:
             done()
             return
         if topic == topics.HUB_TUF and self._own_root is not None:
-            root = self._own_root()
-            say_rival(self._rivals.note_metadata(bytes(message.payload), root))
+            say_rival(self._rivals.note_metadata(payload, self._own_root()))
+            done()
+            return
         address = topics.parse(topic)
         if address is None or isinstance(address.kind, Lane):
             self._take_batch(client, message, topic, done)
