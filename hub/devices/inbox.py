@@ -1,8 +1,9 @@
 """Control messages between the network thread and the ticker: newest only.
 
 Presence and twin are states, not events: of one boot only the newest matters, so the
-inbox keeps one message a device, kind and boot, and can neither grow without bound nor
-make the network thread wait.
+inbox keeps one message a device, kind and boot, and of few boots, the newest ones. So a
+device that is born thousands of times between two ticks holds up nobody, and the inbox
+can neither grow without bound nor make the network thread wait.
 """
 
 import logging
@@ -20,6 +21,8 @@ CONTROL_INVALID = "control.invalid"
 CONTROL_FULL = "control.full"
 
 MAX_WAITING = 100_000
+MAX_BOOTS = 4
+"""Of a device and kind; two boots that take turns are a clone already."""
 
 _KINDS: dict[Leaf, type[Presence] | type[Reported]] = {
     Leaf.PRESENCE: Presence,
@@ -34,6 +37,7 @@ class Inbox:
         """Create an empty inbox."""
         self._lock = threading.Lock()
         self._waiting: dict[tuple[str, str, str], Presence | Reported] = {}
+        self._boots: dict[tuple[str, str], dict[str, None]] = {}
 
     def put(self, address: Address, payload: bytes) -> None:
         """Keep a message; what is not valid is logged and dropped."""
@@ -55,13 +59,25 @@ class Inbox:
             full = len(self._waiting) >= MAX_WAITING
             if not full:
                 self._waiting[key] = message
+                self._note_boot(*key)
         if full:
             log.error(CONTROL_FULL, extra={"device": address.device})
+
+    def _note_boot(self, device: str, kind: str, boot: str) -> None:
+        """Note the newest boot of a device; the oldest beyond the bound is dropped."""
+        boots = self._boots.setdefault((device, kind), {})
+        boots.pop(boot, None)
+        boots[boot] = None
+        if len(boots) > MAX_BOOTS:
+            oldest = next(iter(boots))
+            del boots[oldest]
+            self._waiting.pop((device, kind, oldest), None)
 
     def take(self) -> list[Presence | Reported]:
         """Return and forget what is waiting, in the order of arrival."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
+            self._boots = {}
         return list(waiting.values())
 
     def put_back(self, messages: Sequence[Presence | Reported]) -> None:
@@ -71,6 +87,9 @@ class Inbox:
             for key in self._waiting:
                 again.pop(key, None)
             self._waiting = again | self._waiting
+            self._boots = {}
+            for key in list(self._waiting):
+                self._note_boot(*key)
 
 
 def _key(message: Presence | Reported) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ import pytest
 from edge_agent.wire import codec
 from edge_agent.wire.control import Presence, Reported
 from edge_agent.wire.topics import Address, Leaf
-from hub.devices.inbox import Inbox
+from hub.devices.inbox import MAX_BOOTS, Inbox
 from hub.devices.receiver import is_newer
 
 OLD, NEW = "00000000000000aa", "00000000000000bb"
@@ -42,6 +42,23 @@ def test_the_inbox_keeps_the_newest_of_each_boot_in_order() -> None:
 
     assert inbox.take() == [twin(NEW, 1), twin(OLD, 2)]
     assert inbox.take() == []
+
+
+def test_a_flood_of_boots_leaves_the_newest_ones_and_everybody_else() -> None:
+    """Thousands of births between two ticks cost what a handful does."""
+    inbox = Inbox()
+    other = Reported(device="d2", boot=OLD, version=1, at=1.0, release=1)
+    inbox.put(Address("d2", Leaf.REPORTED), codec.encode(other))
+    for number in range(2000):
+        message = codec.encode(twin(f"{number:016x}", 1))
+        inbox.put(Address("d1", Leaf.REPORTED), message)
+
+    taken = inbox.take()
+    newest = [f"{number:016x}" for number in range(2000 - MAX_BOOTS, 2000)]
+    assert taken[0] == other
+    assert [message.boot for message in taken[1:]] == newest
+    inbox.put_back(taken)
+    assert inbox.take() == taken
 
 
 def test_the_inbox_drops_what_is_not_valid() -> None:

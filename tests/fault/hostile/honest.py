@@ -13,9 +13,9 @@ from edge_agent.wire.topics import Lane, Leaf
 from tests.fault.hostile.books import Books
 from tests.fault.hostile.wire import Wire
 
-ACK_S = 20.0
+ACK_S = 45.0
 """Within this, an honest device's batch is acknowledged, whatever others do."""
-TWIN_S = 20.0
+TWIN_S = 45.0
 """Within this, an honest device's twin is taken in: the ticker steps."""
 RESEND_S = 2.0
 POLL_S = 0.02

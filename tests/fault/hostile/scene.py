@@ -15,7 +15,7 @@ from tests.fault.hostile.honest import read_acks
 from tests.fault.hostile.outcome import Outcome
 from tests.fault.hostile.wire import Wire
 
-SETTLE_S = 20.0
+SETTLE_S = 45.0
 ASK_AGAIN_S = 1.0
 Kinds = Mapping[str, Any]
 
