@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from edge_agent.base.clock import Clock
 from hub.ingest.admission import NOBODY, Admission
 from hub.ingest.hearing import Hearing
-from hub.storage import device_days, devices
+from hub.storage import device_days, devices, identity
 from hub.storage.db import transaction
 from hub.storage.tombstones import forgotten_among
 
@@ -81,7 +81,11 @@ class Overload:
             self.hear(None)
             return
         with contextlib.suppress(SQLAlchemyError), self._engine.connect() as connection:
-            self.hear(devices.list_ids(connection) - set(deaf_to))
+            # Who was just enrolled is heard before it has said anything.
+            known = devices.list_ids(connection) | set(
+                identity.newest_expiry(connection)
+            )
+            self.hear(known - set(deaf_to))
 
     def _tell(self) -> None:
         refused, self._refused = self._refused, Counter()

@@ -16,6 +16,7 @@ from tests.fault.hostile.outcome import Outcome
 from tests.fault.hostile.wire import Wire
 
 SETTLE_S = 45.0
+HEARD_S = 12.0
 ASK_AGAIN_S = 1.0
 Kinds = Mapping[str, Any]
 
@@ -107,10 +108,16 @@ class Scene:
     cast: list[Hostile] = field(default_factory=list)
 
     def hostile(self, **options: Any) -> Hostile:  # noqa: ANN401 - of Wire
-        """Enrol one more hostile device."""
+        """Enrol one more hostile device, which the hub hears when this returns.
+
+        After a flood it listens by name, and to a new name some seconds later. Honest
+        devices send again until then; these send once.
+        """
         name = f"hostile-{self.number}-{len(self.cast)}"
-        self.cast.append(Hostile(self.arena, name, **options))
-        return self.cast[-1]
+        made = Hostile(self.arena, name, **options)
+        self.cast.append(made)
+        made.settle(HEARD_S)
+        return made
 
     def fate(self, device: Hostile) -> Outcome:
         """Tell what became of the batches of a device that began with nothing."""
